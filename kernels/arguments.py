@@ -1,0 +1,50 @@
+"""What every operator asks of its arguments, with messages that name the argument and the remedy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Backend = Literal["naive", "chunk", "auto"]
+
+
+def choose_backend(backend: str) -> str:
+    """ "naive" or "chunk"; "auto" is the chunk form."""
+    choices = {"naive": "naive", "chunk": "chunk", "auto": "chunk"}
+    if backend not in choices:
+        raise ValueError(f"backend must be one of {', '.join(choices)}, not {backend!r}")
+    return choices[backend]
+
+
+def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], axes: str) -> None:
+    """`tensor` is floating point and has `shape`; `axes` says in words what the shape means."""
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} must be a floating-point tensor, not {tensor.dtype}; convert it first")
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} must have shape {axes} = {list(shape)}, not {list(tensor.shape)}")
+
+
+def check_rank(name: str, tensor: Tensor, axes: str) -> None:
+    """`tensor` is floating point and not empty, with as many axes as `axes` ("[B, T, H, K]") names."""
+    rank = axes.count(",") + 1
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        raise ValueError(f"{name} must be a floating-point tensor {axes}; convert it first")
+    if tensor.dim() != rank or tensor.numel() == 0:
+        raise ValueError(f"{name} must be a non-empty tensor {axes}, not of shape {list(tensor.shape)}")
+
+
+def check_chunk_size(chunk_size: int) -> None:
+    """`chunk_size` is positive."""
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, not {chunk_size}")
+
+
+def working_dtype(*tensors: Tensor | None) -> torch.dtype:
+    """The dtype to compute in: the widest of the arguments, and never below float32."""
+    dtype = torch.float32
+    for tensor in tensors:
+        if tensor is not None:
+            dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype

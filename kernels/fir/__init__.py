@@ -1,0 +1,45 @@
+"""Causal depthwise filters: the short convolution of linear-attention mixers, and banks of longer ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from kernels.arguments import Backend, check_rank, check_tensor, choose_backend, working_dtype
+from kernels.fir.chunk import fir_chunk
+from kernels.fir.naive import fir_naive
+
+__all__ = ["fir"]
+
+
+def fir(x: Tensor, filters: Sequence[Tensor], *, backend: Backend = "auto") -> tuple[Tensor, ...]:
+    """Each channel filtered with its own finite impulse response, for every filter of a bank.
+
+        y_t = sum_{w=0}^{W-1} filter_w x_{t-(W-1)+w},   x before the start is zero
+
+    This is the convention of `torch.nn.functional.conv1d` after W - 1 zeros on the left: the last tap
+    multiplies the current input. The short convolution before the state update of Mamba-2 (arXiv 2405.21060)
+    and DeltaNet (arXiv 2406.06484) is one such filter of 4 taps.
+
+    Args:
+        x: inputs [B, T, C].
+        filters: one or more filters [C, W], each of its own length W.
+        backend: "naive", "chunk" or "auto" (chunk).
+
+    Returns one output [B, T, C] for each filter, in the dtype of `x`; computed in float32, or in float64 if
+    any argument is.
+
+    Raises ValueError for a wrong shape, a dtype that is not floating point, no filter, or an unknown backend.
+    """
+    check_rank("x", x, "[B, T, C]")
+    if isinstance(filters, Tensor) or len(filters) == 0:
+        raise ValueError("filters must be a sequence of at least one tensor [C, W]; put a single filter in a list")
+    for index, each in enumerate(filters):
+        check_rank(f"filters[{index}]", each, "[C, W]")
+        check_tensor(f"filters[{index}]", each, (x.shape[-1], each.shape[-1]), "[C, W]")
+
+    dtype = working_dtype(x, *filters)
+    form = fir_naive if choose_backend(backend) == "naive" else fir_chunk
+    outputs = form(x.to(dtype), [each.to(dtype) for each in filters])
+    return tuple(output.to(x.dtype) for output in outputs)
