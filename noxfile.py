@@ -1,50 +1,59 @@
-"""Front doors. Every session only calls `python -m <package> ...`, which works without nox too."""
+"""Front doors. Every session only calls `python -m <package> ...`, which works without nox too.
+
+All sessions share one environment, .venv, which is made on first use and again when its requirements change.
+"""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.3.2"
 nox.options.sessions = ["replicate"]
-SHARED = {"venv_location": ".venv", "reuse_venv": True}
+VENV = Path(".venv")
+REQUIREMENTS = ("pyproject.toml", "constraints.txt")
 
 
-def prepare(session: nox.Session) -> None:
-    """Install the project into the shared environment, once for each state of its requirements."""
-    wanted = hashlib.sha256(b"".join(Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt")))
-    stamp = Path(session.virtualenv.location) / "archaudit-requirements.sha256"
-    if not stamp.exists() or stamp.read_text() != wanted.hexdigest():
-        session.install("--constraint", "constraints.txt", "--editable", ".[dev]")
-        stamp.write_text(wanted.hexdigest())
+def environment(session: nox.Session) -> str:
+    """Path of the shared environment's Python; installs the project there, once for each state of REQUIREMENTS."""
+    python = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    stamp = VENV / "archaudit-requirements.sha256"
+    wanted = hashlib.sha256(b"".join(Path(name).read_bytes() for name in REQUIREMENTS)).hexdigest()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        session.run(sys.executable, "-m", "venv", str(VENV), external=True)
+        install = ["-m", "pip", "install", "--constraint", "constraints.txt", "--editable", ".[dev]"]
+        session.run(str(python), *install, external=True)
+        stamp.write_text(wanted)
+    return str(python)
 
 
-@nox.session(**SHARED)
+def run(session: nox.Session, *arguments: str) -> None:
+    """Run the environment's Python."""
+    session.run(environment(session), *arguments, external=True)
+
+
+@nox.session(venv_backend="none")
 def replicate(session: nox.Session) -> None:
     """Rerun top candidates and baselines with several seeds at two scales; a verdict for each (8 min)."""
-    prepare(session)
-    session.run("python", "-m", "replication", *session.posargs)
-    session.run("python", "-m", "audit", "replicate", *session.posargs)
+    run(session, "-m", "replication", *session.posargs)
+    run(session, "-m", "audit", "replicate", *session.posargs)
 
 
-@nox.session(**SHARED)
+@nox.session(venv_backend="none")
 def calibrate(session: nox.Session) -> None:
     """Simulate coverage and error rates of every interval and test in use (an hour)."""
-    prepare(session)
-    session.run("python", "-m", "audit", "calibrate", *session.posargs)
+    run(session, "-m", "audit", "calibrate", *session.posargs)
 
 
-@nox.session(**SHARED)
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Run the test suite (10 min)."""
-    prepare(session)
-    session.run("python", "-m", "pytest", *session.posargs)
+    run(session, "-m", "pytest", *session.posargs)
 
 
-@nox.session(**SHARED)
+@nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """Check style (ruff) and types (mypy)."""
-    prepare(session)
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("mypy")
+    run(session, "-m", "ruff", "check", ".")
+    run(session, "-m", "ruff", "format", "--check", ".")
+    run(session, "-m", "mypy")

@@ -67,8 +67,8 @@ def _convert(value: object, hint: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise InputError(f"{where}: expected a mapping, got {value!r}")
         return {str(key): _convert(item, arguments[1], _at(where, key)) for key, item in value.items()}
-    if dataclasses.is_dataclass(hint):
-        return typed(hint, value, where)  # type: ignore[type-var]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return typed(hint, value, where)
     return _convert_scalar(value, hint, where)
 
 

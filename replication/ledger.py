@@ -1,0 +1,165 @@
+"""The ledger: an append-only folder of finished runs, one directory each.
+
+    <root>/runs/<run_id>/record.json    the RunRecord
+    <root>/runs/<run_id>/curve.npy      float32 training loss of each step
+    <root>/runs/<run_id>/candidate.py   the source that was measured
+    <root>/runs/<run_id>/sha256.json    checksums of the three
+
+A run is written under a temporary name, fsynced and renamed, so it is there whole or not at all. A directory that
+does not match its checksums is moved aside and measured again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from replication.record import MACHINE_STATUSES, RunRecord
+from replication.settings import InputError
+
+CHECKSUMS = "sha256.json"
+
+
+class Ledger:
+    """Finished runs below `root`. Safe for several processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ("runs", "locks", "work", "torn"):
+            with writing(root / name):
+                (root / name).mkdir(parents=True, exist_ok=True)
+        with writing(root):
+            probe = root / "work" / f".{uuid.uuid4().hex}"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    def find(self, run_id: str) -> RunRecord | None:
+        """The record of a run that is finished and whole; None otherwise. A torn one is moved aside."""
+        folder = self.root / "runs" / run_id
+        record = _read_whole(folder)
+        if record is None and folder.is_dir():
+            with self.claim(run_id) as mine:  # whoever holds it is about to replace the folder
+                if mine and _read_whole(folder) is None:
+                    self._set_aside(folder)
+        return record
+
+    def reusable(self, run_id: str) -> RunRecord | None:
+        """Like find, but leaves out failures that depended on the machine: those are tried again."""
+        record = self.find(run_id)
+        return None if record is not None and record.status in MACHINE_STATUSES else record
+
+    def curve(self, run_id: str) -> np.ndarray:
+        """Training loss of each step in nats per token, float32 [steps done]."""
+        curve: np.ndarray = np.load(self.root / "runs" / run_id / "curve.npy", allow_pickle=False)
+        return curve
+
+    def store(self, record: RunRecord, curve: np.ndarray, source: str) -> None:
+        """Add a finished run; replaces an earlier failure of the same run.
+
+        Raises:
+            InputError: the folder cannot be written (disk full, read-only, ...); nothing half-written remains.
+        """
+        buffer = io.BytesIO()
+        np.save(buffer, curve.astype(np.float32), allow_pickle=False)
+        files = {
+            "record.json": record.to_json().encode(),
+            "curve.npy": buffer.getvalue(),
+            "candidate.py": source.encode(),
+        }
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        files[CHECKSUMS] = (json.dumps(sums, sort_keys=True) + "\n").encode()
+        final = self.root / "runs" / record.run_id
+        temporary = self.root / "work" / f"{record.run_id}.{uuid.uuid4().hex}"
+        try:
+            with writing(final):
+                temporary.mkdir()
+                for name, data in files.items():
+                    write_synced(temporary / name, data)
+                sync_folder(temporary)
+                self._set_aside(final)
+                temporary.rename(final)
+                sync_folder(final.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _set_aside(self, folder: Path) -> None:
+        with writing(folder), contextlib.suppress(FileNotFoundError):
+            folder.rename(self.root / "torn" / f"{folder.name}-{uuid.uuid4().hex[:8]}")
+
+    @contextlib.contextmanager
+    def claim(self, run_id: str) -> Iterator[bool]:
+        """Hold a run for this process; yields False at once where another process holds it."""
+        lock = FileLock(self.root / "locks" / f"{run_id}.lock", thread_local=False)
+        try:
+            with writing(Path(lock.lock_file)):
+                lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def work_folder(self, run_id: str) -> Path:
+        """Where a run in progress keeps its checkpoint; call with the run claimed."""
+        folder = self.root / "work" / run_id
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+        return folder
+
+    def clear_work(self, run_id: str) -> None:
+        """Drop the checkpoint of a finished run."""
+        shutil.rmtree(self.root / "work" / run_id, ignore_errors=True)
+
+
+def _read_whole(folder: Path) -> RunRecord | None:
+    """The record in `folder`; None unless all files are there, match their checksums and belong to that run."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text())
+        files = {name: (folder / name).read_bytes() for name in ("record.json", "curve.npy", "candidate.py")}
+        text = files["record.json"].decode()
+    except (OSError, ValueError):
+        return None
+    if sums != {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}:
+        return None
+    record = RunRecord.from_json(text, str(folder / "record.json"))
+    return record if record.run_id == folder.name else None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into one clear line."""
+    try:
+        yield
+    except Timeout:  # a lock that is held is no failure
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error} (paths.results sets the folder)") from error
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file and force it to the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Force a directory's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

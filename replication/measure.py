@@ -1,0 +1,304 @@
+"""One run from the parent's side: hand the job to a worker, check what comes back, score it, make the record."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from replication.candidate import Candidate
+from replication.corpus import Corpus, evaluation_windows, read_windows
+from replication.engines import Ended, EngineSettings, WarmWorker
+from replication.evaluate import NonFiniteLogits, bits_per_byte, negative_log_likelihood
+from replication.ledger import writing
+from replication.provenance import code_commit, hardware, now, version_of
+from replication.record import RunRecord, RunSpec, Scale, Status
+from replication.wire import WireError
+
+MAX_TEXT = 500
+WORKER_STATUSES = ("diverged", "out_of_memory", "crashed", "bad_checkpoint")  # what a worker may say of itself
+VERSIONS = ("torch", "numpy", "einops", "flash-linear-attention", "triton")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One run that the plan asks for."""
+
+    spec: RunSpec
+    candidate: Candidate
+
+    @property
+    def run_id(self) -> str:
+        """The spec's."""
+        return self.spec.run_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a candidate costs at a scale, measured before training. `error` is set where it does not run."""
+
+    parameters: int | None
+    flops_per_step: float | None
+    seconds_per_step: float | None
+    error: str | None
+
+
+@dataclass
+class _Answer:
+    """What a worker has sent so far; every frame is checked against what the job may send."""
+
+    spec: RunSpec
+    targets: np.ndarray
+    on_steps: Callable[[int, np.ndarray], None]
+    curve: np.ndarray
+    steps: int = 0
+    parameters: int | None = None
+    notes: tuple[str, ...] = ()
+    training_began: float | None = None
+    training_ended: float | None = None
+    scored: int = 0
+    loss_sum: float = 0.0
+    finite: bool = True
+    done: bool = False
+    failure: dict[str, Any] | None = None
+
+    def take(self, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
+        """Accept one frame. Raises WireError where it is not what the protocol says."""
+        kind = header["kind"]
+        if kind == "model":
+            self.parameters, self.notes = _whole(header, "parameters"), _texts(header, "notes")
+            self.training_began = time.monotonic()
+        elif kind == "steps":
+            self._take_steps(_whole(header, "first"), _one(arrays))
+        elif kind == "logits":
+            self._take_logits(_whole(header, "first"), _one(arrays))
+        elif kind == "failed":
+            self.failure = _checked_failure(header)
+        elif kind == "done":
+            self.done = self.scored == len(self.targets) and self.steps == self.spec.scale.steps
+        else:
+            raise WireError(f"unexpected frame {kind!r}")
+
+    def _take_steps(self, first: int, losses: np.ndarray) -> None:
+        if first != self.steps or losses.ndim != 1 or first + len(losses) > len(self.curve):
+            raise WireError("loss curve out of order")
+        if losses.dtype != np.float32 or not np.isfinite(losses).all():
+            raise WireError("loss curve with other values than finite float32")
+        self.curve[first : first + len(losses)] = losses
+        self.steps += len(losses)
+        self.training_ended = time.monotonic()
+        self.on_steps(first, losses)
+
+    def _take_logits(self, first: int, logits: np.ndarray) -> None:
+        expected = (len(logits), self.targets.shape[1], self.spec.corpus.vocab_size) if logits.ndim == 3 else None
+        complete = self.steps == self.spec.scale.steps
+        if (
+            not complete
+            or first != self.scored
+            or logits.shape != expected
+            or not 0 < len(logits) <= len(self.targets) - first
+        ):
+            raise WireError("logits out of order or of the wrong shape")
+        try:
+            losses = negative_log_likelihood(logits, self.targets[first : first + len(logits)])
+            self.loss_sum += float(losses.sum())
+        except NonFiniteLogits:
+            self.finite = False
+        self.scored += len(logits)
+
+
+class Bench:
+    """Measures planned runs of one corpus with one engine's settings."""
+
+    def __init__(self, corpus: Corpus, settings: EngineSettings, warn: Callable[[str], None]) -> None:
+        self.corpus, self.settings, self.warn = corpus, settings, warn
+        self.train_tokens = corpus.open("train")
+
+    def probe(self, worker: WarmWorker, planned: Planned) -> Probe:
+        """Build the model once, count it and time a step."""
+        answers: list[Probe] = []
+
+        def take(header: dict[str, Any], _: list[np.ndarray]) -> None:
+            answers.append(_checked_probe(header))
+
+        ended = worker.run(
+            self._header("probe", planned, None), [], take, self.settings.time_floor_seconds, self._memory_bytes()
+        )
+        if answers:
+            return answers[0]
+        return Probe(parameters=None, flops_per_step=None, seconds_per_step=None, error=_explain(ended))
+
+    def measure(
+        self,
+        worker: WarmWorker,
+        planned: Planned,
+        probe: Probe,
+        work: Path,
+        on_steps: Callable[[int, np.ndarray], None],
+    ) -> tuple[RunRecord, np.ndarray]:
+        """Train and score one run; returns its record and its loss curve (float32, nats per token)."""
+        scale = planned.spec.scale
+        windows = read_windows(self.corpus.open("val"), self.evaluation_offsets(scale), scale.sequence_length)
+        checkpoint = work / "checkpoint"
+        started, began = now(), time.monotonic()
+        for _ in range(2):
+            answer = _Answer(planned.spec, windows[:, 1:], on_steps, np.full(scale.steps, np.nan, dtype=np.float32))
+            ended = worker.run(
+                self._header("train", planned, checkpoint),
+                [np.ascontiguousarray(windows[:, :-1])],
+                answer.take,
+                self._time_limit(planned, probe),
+                self._memory_bytes(),
+            )
+            if answer.failure is None or answer.failure["status"] != "bad_checkpoint":
+                break
+            self.warn(f"{checkpoint}: {answer.failure['error']}; the run starts again from step 0")
+            with writing(checkpoint):
+                checkpoint.unlink(missing_ok=True)
+        return self._record(planned, probe, answer, ended, started, time.monotonic() - began)
+
+    def _record(
+        self, planned: Planned, probe: Probe, answer: _Answer, ended: Ended, started: str, seconds: float
+    ) -> tuple[RunRecord, np.ndarray]:
+        spec = planned.spec
+        status, error, step = _outcome(answer, ended)
+        val_loss = answer.loss_sum / answer.targets.size if status == "ok" else None
+        training = (answer.training_ended or 0.0) - (answer.training_began or 0.0)
+        done_tokens = answer.steps * spec.scale.batch_size * spec.scale.sequence_length
+        record = RunRecord(
+            run_id=planned.run_id,
+            spec=spec,
+            name=planned.candidate.name,
+            status=status,
+            error=error,
+            failed_step=step,
+            val_loss=val_loss,
+            bits_per_byte=None if val_loss is None else bits_per_byte(val_loss, self.corpus.bytes_per_token["val"]),
+            steps_done=answer.steps,
+            parameters=answer.parameters or probe.parameters,
+            flops=None if probe.flops_per_step is None else probe.flops_per_step * spec.scale.steps,
+            tokens_per_second=done_tokens / training if training > 0 else None,
+            wall_seconds=seconds,
+            peak_memory_bytes=ended.peak_memory_bytes,
+            hardware=hardware(spec.device),
+            versions={name: version_of(name) for name in VERSIONS},
+            commit=code_commit(),
+            notes=answer.notes,
+            started=started,
+            ended=now(),
+        )
+        return record, answer.curve[: answer.steps]
+
+    def evaluation_offsets(self, scale: Scale) -> np.ndarray:
+        """Where the validation windows of a scale start, the same for every run."""
+        return evaluation_windows(
+            self.corpus.tokens["val"],
+            scale.sequence_length,
+            scale.evaluation_windows,
+            corpus=self.corpus.name,
+            scale=scale.name,
+        )
+
+    def _header(self, kind: str, planned: Planned, checkpoint: Path | None) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "spec": dataclasses.asdict(planned.spec),
+            "source": planned.candidate.source,
+            "train_tokens": str(Path(str(self.train_tokens.filename)).resolve()),
+            "token_dtype": str(self.train_tokens.dtype),
+            "checkpoint": None if checkpoint is None else str(checkpoint.resolve()),
+            "checkpoint_seconds": self.settings.checkpoint_seconds,
+        }
+
+    def _memory_bytes(self) -> int:
+        return int(self.settings.memory_gib * 2**30)
+
+    def _time_limit(self, planned: Planned, probe: Probe) -> float:
+        estimate = (probe.seconds_per_step or 0.0) * planned.spec.scale.steps
+        return max(self.settings.time_floor_seconds, self.settings.time_factor * estimate)
+
+
+def _outcome(answer: _Answer, ended: Ended) -> tuple[Status, str | None, int | None]:
+    """Status, error and step of a job, from what it sent and how it ended."""
+    if answer.failure is not None:
+        status = answer.failure["status"]
+        # only a program that meddles says so once the checkpoint is gone
+        return "crashed" if status == "bad_checkpoint" else status, answer.failure["error"], answer.failure["step"]
+    if answer.done and answer.finite:
+        return "ok", None, None
+    if answer.done:
+        return "diverged", "non-finite logits in the final evaluation", answer.spec.scale.steps
+    if ended.killed_for == "time":
+        return "timed_out", _explain(ended), None
+    return ("out_of_memory" if ended.killed_for == "memory" else "crashed"), _explain(ended), None
+
+
+def _explain(ended: Ended) -> str:
+    if ended.killed_for is not None:
+        return f"killed at its {ended.killed_for} limit"
+    if ended.refused is not None and ended.exit_status == signal.SIGKILL:
+        return f"the worker's answer was refused: {ended.refused}"
+    if os.WIFSIGNALED(ended.exit_status):
+        return f"the worker was ended by signal {os.WTERMSIG(ended.exit_status)} before its result"
+    return f"the worker ended with exit code {os.waitstatus_to_exitcode(ended.exit_status)} before its result"
+
+
+def _checked_probe(header: dict[str, Any]) -> Probe:
+    if header["kind"] == "failed":
+        return Probe(
+            parameters=None, flops_per_step=None, seconds_per_step=None, error=_checked_failure(header)["error"]
+        )
+    if header["kind"] != "probe":
+        raise WireError(f"unexpected frame {header['kind']!r}")
+    return Probe(
+        parameters=_whole(header, "parameters"),
+        flops_per_step=_number(header, "flops_per_step"),
+        seconds_per_step=_number(header, "seconds_per_step"),
+        error=None,
+    )
+
+
+def _checked_failure(header: dict[str, Any]) -> dict[str, Any]:
+    status, error, step = header.get("status"), header.get("error"), header.get("step")
+    if status not in WORKER_STATUSES or not isinstance(error, str) or not (step is None or type(step) is int):
+        raise WireError("malformed failure")
+    return {"status": status, "error": _line(error), "step": step}
+
+
+def _whole(header: dict[str, Any], key: str) -> int:
+    value = header.get(key)
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise WireError(f"{key} is no whole number")
+    return value
+
+
+def _number(header: dict[str, Any], key: str) -> float:
+    value = header.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e300:
+        raise WireError(f"{key} is no number")
+    return float(value)
+
+
+def _texts(header: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = header.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise WireError(f"{key} is no list of texts")
+    return tuple(_line(item) for item in value[:20])
+
+
+def _line(text: str) -> str:
+    """One printable line: what a candidate says ends up on terminals and in reports."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:MAX_TEXT]
+
+
+def _one(arrays: list[np.ndarray]) -> np.ndarray:
+    if len(arrays) != 1:
+        raise WireError("expected one array")
+    return arrays[0]

@@ -1,0 +1,177 @@
+"""What a run is (RunSpec) and what came of it (RunRecord), and their JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from replication.settings import InputError, require, typed
+
+SCHEMA = "archaudit.run/1"
+
+Status = Literal["ok", "diverged", "leaky", "too_slow", "out_of_memory", "crashed", "timed_out"]
+STATUSES: tuple[str, ...] = get_args(Status)
+# These depend on the machine or its load, so a later call tries again instead of believing the record.
+MACHINE_STATUSES = ("out_of_memory", "timed_out", "too_slow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Sizes of the model and of its training; one file in conf/scale/ each."""
+
+    name: str
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    mlp_ratio: float
+    tie_embeddings: bool
+    sequence_length: int
+    batch_size: int  # sequences a step
+    micro_batch_size: int  # sequences a forward pass; gradients accumulate up to batch_size
+    steps: int
+    learning_rate: float
+    evaluation_windows: int  # validation windows of sequence_length that the final score averages over
+    matmul_precision: Literal["highest", "high"]  # float32 matmuls: exact, or TF32 where the device has it
+
+    def __post_init__(self) -> None:
+        for field in (
+            "hidden_size",
+            "num_layers",
+            "num_heads",
+            "mlp_ratio",
+            "sequence_length",
+            "batch_size",
+            "micro_batch_size",
+            "steps",
+            "learning_rate",
+            "evaluation_windows",
+        ):
+            require(getattr(self, field) > 0, f"scale.{self.name}.{field}: must be above 0, got {getattr(self, field)}")
+        require(
+            self.hidden_size % self.num_heads == 0,
+            f"scale.{self.name}.num_heads: {self.num_heads} does not divide hidden_size {self.hidden_size}",
+        )
+        require(
+            self.batch_size % self.micro_batch_size == 0,
+            f"scale.{self.name}.micro_batch_size: {self.micro_batch_size} does not divide batch_size {self.batch_size}",
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens of one run."""
+        return self.steps * self.batch_size * self.sequence_length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """AdamW and its schedule; the learning rate belongs to the scale."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    schedule: Literal["cosine", "wsd"]
+    warmup_fraction: float
+    decay_fraction: float  # wsd: the share of the steps that the final linear decay takes
+    final_learning_rate: float  # as a share of the peak
+    gradient_clip: float
+
+    def __post_init__(self) -> None:
+        for field in ("warmup_fraction", "decay_fraction", "final_learning_rate"):
+            require(0 <= getattr(self, field) <= 1, f"optimiser.{field}: must be between 0 and 1")
+        for field in ("beta1", "beta2"):
+            require(0 <= getattr(self, field) < 1, f"optimiser.{field}: must be at least 0 and below 1")
+        require(self.gradient_clip > 0, "optimiser.gradient_clip: must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusRef:
+    """Which text, by content."""
+
+    name: str
+    sha256: str
+    vocab_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """Everything that decides the numbers of a run. Same spec, same bits on the same machine."""
+
+    candidate: str  # sha256 of the source
+    scale: Scale
+    optimiser: Optimiser
+    corpus: CorpusRef
+    seed: int
+    device: Literal["cpu", "cuda"]
+    threads: int  # of the worker: some sums, LayerNorm's weight gradient for one, are split by thread
+    torch: str  # version: kernels change between releases
+    code: str  # sha256 of the sources of kernels/ and replication/ that take part
+
+    @property
+    def run_id(self) -> str:
+        """First 20 hex digits of the sha256 of the whole spec in canonical JSON."""
+        return hashlib.sha256(canonical_json(dataclasses.asdict(self)).encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One measured run. A failure has a status and no score."""
+
+    run_id: str
+    spec: RunSpec
+    name: str  # the candidate's name when it ran; its identity is spec.candidate
+    status: Status
+    error: str | None
+    failed_step: int | None
+    val_loss: float | None  # nats per token on the fixed validation windows
+    bits_per_byte: float | None
+    steps_done: int
+    parameters: int | None
+    flops: float | None  # forward and backward of all steps; matmuls and convolutions
+    tokens_per_second: float | None
+    wall_seconds: float
+    peak_memory_bytes: int | None
+    hardware: str
+    versions: dict[str, str]
+    commit: str | None
+    notes: tuple[str, ...]  # what was done to run it, e.g. "torch.compile decorators run eagerly"
+    started: str  # ISO 8601, UTC
+    ended: str
+
+    def __post_init__(self) -> None:
+        scores = (self.val_loss, self.bits_per_byte)
+        if self.status == "ok":
+            sound = all(score is not None and math.isfinite(score) for score in scores)
+            require(sound, f"run {self.run_id}: status ok needs finite scores, got {scores}")
+        else:
+            require(scores == (None, None), f"run {self.run_id}: a failure has a status and no score, got {scores}")
+
+    def to_json(self) -> str:
+        """The record as indented JSON text, without NaN or infinity."""
+        return (
+            json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        )
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> RunRecord:
+        """Read a record, checked field by field. Raises InputError naming `where` and the field."""
+        try:
+            data: Any = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{where}: not JSON ({error})") from error
+        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
+            raise InputError(f"{where}: not a run record of schema {SCHEMA}")
+        record = typed(cls, {key: value for key, value in data.items() if key != "schema"}, where)
+        if record.spec.run_id != record.run_id:
+            raise InputError(f"{where}: run_id does not belong to its spec")
+        return record
+
+
+def canonical_json(value: object) -> str:
+    """One text for one value: sorted keys, no spaces, finite numbers only."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
