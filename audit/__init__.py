@@ -1,0 +1,1 @@
+"""From evidence to findings: tidy tables in, findings with intervals and verdicts out."""

@@ -1,0 +1,163 @@
+"""`python -m audit replicate [overrides]` and `python -m audit calibrate [overrides]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from audit import rerun, rerun_page
+from audit.calibrate import CalibrateSettings, CalibrationStatus, calibrate, calibration_status, read_calibration
+from audit.evidence import Evidence
+from audit.finding import Finding
+from audit.manifest import manifest
+from audit.report import write_report
+from audit.sources.ledger import read_evidence
+from replication.configure import Configuration, compose, configure, main, open_bench
+from replication.corpus import describe
+from replication.evaluate import bits_per_byte
+from replication.measure import Bench
+from replication.ngram import ngram_reference
+from replication.plan import Plan
+from replication.provenance import ROOT
+from replication.published import published_root
+from replication.settings import InputError, typed
+
+CALIBRATION = ROOT / "results" / "reference" / "calibration.csv"
+
+
+def run_replicate(overrides: Sequence[str]) -> None:
+    """Judge the runs of conf/replicate.yaml's plan, which must be in the ledger, and write the report."""
+    started = datetime.now(UTC)
+    configuration = configure(overrides)
+    settings = typed(rerun.RerunSettings, configuration.audit, "audit")
+    plan, ledger, bench = open_bench(configuration)
+    evidence, curves = read_evidence(plan, ledger)
+    calibration = read_calibration(CALIBRATION)
+    status = {(name, n): calibration_status(calibration, name, n) for name, n in rerun.methods_in_use(evidence)}
+    withheld = frozenset(key for key, found in status.items() if found.status == "failed")
+    findings = rerun.audit(evidence, settings, withheld)
+    about = _about(configuration, plan, bench, status)
+    folder = (
+        Path(configuration.bench.paths.results) / "replicate" / f"{started:%Y%m%d-%H%M%S}-{started.microsecond:06d}"
+    )
+    report = write_report(
+        folder,
+        audit="replicate",
+        findings=findings,
+        tables=rerun_page.tables(evidence, findings, about),
+        figures=rerun_page.draw(evidence, curves, findings, about, settings),
+        manifest=_manifest(configuration, settings, bench, started),
+        context=rerun_page.page(evidence, findings, about, settings, _byline(evidence, started)),
+    )
+    print(verdict_table(findings))
+    print(*rerun_page.summary(findings), sep="\n")
+    print(f"report: {report.parent.parent / 'latest' / report.name}")
+
+
+def run_calibrate(overrides: Sequence[str]) -> None:
+    """Simulate every method in use where the truth is known; conf/calibrate.yaml says where the table goes."""
+    table = calibrate(typed(CalibrateSettings, compose("calibrate", overrides), ""))
+    print(f"{len(table)} rows, {int((~table['passed']).sum())} of them failed")
+
+
+def verdict_table(findings: Sequence[Finding]) -> str:
+    """One line a candidate and baseline: outcome, difference, simultaneous interval, pairs, adjusted p."""
+    head = f"{'scale':<14}{'candidate':<34}{'baseline':<20}{'verdict':<12}"
+    lines = [f"{head}{'difference':>11}  {'interval (bits per byte)':<26}{'n':>3}  p"]
+    for finding in findings:
+        details = finding.details
+        if details.get("kind") != "comparison":
+            continue
+        numbers = f"{'-':>11}  {'-':<26}"
+        if finding.estimate is not None and finding.interval is not None:
+            low, high = finding.interval
+            numbers = f"{finding.estimate:>+11.4f}  {f'[{low:+.4f}, {high:+.4f}]':<26}"
+        p = "-" if finding.p_value is None else f"{finding.p_value:.2g}"
+        lines.append(
+            f"{details['scale']:<14}{details['candidate_label'][:32]:<34}{details['baseline_label'][:18]:<20}"
+            f"{details['rerun_verdict']:<12}{numbers}{finding.n or 0:>3}  {p}"
+        )
+    return "\n".join(lines)
+
+
+def _about(
+    configuration: Configuration, plan: Plan, bench: Bench, status: dict[tuple[str, int], CalibrationStatus]
+) -> rerun_page.About:
+    scales = {planned.spec.scale.name: planned.spec.scale for planned in plan.runs}.values()
+    corpus, settings = bench.corpus, configuration.bench.ngram
+    counts = []
+    for length, windows in sorted({(scale.sequence_length, scale.evaluation_windows) for scale in scales}):
+        scale = next(s for s in scales if (s.sequence_length, s.evaluation_windows) == (length, windows))
+        losses = ngram_reference(corpus, bench.evaluation_offsets(scale), length, settings)
+        counts += [
+            {
+                "model": f"{order}-gram counts, windows of {length}",
+                "bits_per_byte": bits_per_byte(loss, corpus.bytes_per_token["val"]),
+            }
+            for order, loss in sorted(losses.items())
+        ]
+    columns = [
+        "name",
+        "hidden_size",
+        "num_layers",
+        "num_heads",
+        "sequence_length",
+        "batch_size",
+        "steps",
+        "learning_rate",
+    ]
+    rows = [
+        {column: getattr(scale, column) for column in columns} | {"training tokens": scale.tokens} for scale in scales
+    ]
+    return rerun_page.About(
+        corpus=describe(corpus),
+        counts=pd.DataFrame(counts, columns=["model", "bits_per_byte"]),
+        scales=pd.DataFrame(rows),
+        calibration=status,
+    )
+
+
+def _manifest(
+    configuration: Configuration, settings: rerun.RerunSettings, bench: Bench, started: datetime
+) -> dict[str, Any]:
+    inputs = {"calibration": CALIBRATION} if CALIBRATION.exists() else {}
+    inputs |= {f"corpus, {split}": bench.corpus.folder / f"{split}.bin" for split in bench.corpus.tokens}
+    if configuration.bench.candidates.source == "published":
+        inputs["published programs"] = (
+            published_root(configuration.bench.published) / configuration.bench.published.gallery.file
+        )
+    return manifest(
+        config=configuration.resolved,
+        plan=settings.plan,
+        registered_plan=settings.registered_plan,
+        command=[sys.executable, "-m", "audit", *sys.argv[1:]],
+        seeds=configuration.seed_range,
+        inputs=inputs,
+        project=ROOT,
+        started=started,
+        finished=datetime.now(UTC),
+    )
+
+
+def _byline(evidence: Evidence, started: datetime) -> str:
+    runs, arms = evidence.runs, evidence.arms
+    counts = f"{len(runs)} runs of {len(arms)} programs at {', '.join(evidence.scales)}"
+    return f"{counts}, {runs['seed'].nunique()} seeds. {started:%Y-%m-%d %H:%M} UTC."
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Dispatch to the session that the first argument names."""
+    sessions = {"replicate": run_replicate, "calibrate": run_calibrate}
+    name = arguments[0] if arguments else ""
+    if name not in sessions:
+        raise InputError(f"{name or 'no session'}: expected one of {', '.join(sessions)}, then overrides")
+    sessions[name](arguments[1:])
+
+
+if __name__ == "__main__":
+    main("audit", run)

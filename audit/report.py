@@ -1,0 +1,138 @@
+"""From an audit's results to a results folder: findings, tables, figures, manifest and one self-contained page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from audit import wording
+from audit.figures import svg
+from audit.finding import Finding, canonical_json, findings_document
+from replication.settings import InputError
+
+
+def write_report(
+    folder: Path,
+    *,
+    audit: str,
+    findings: Sequence[Finding],
+    tables: Mapping[str, pd.DataFrame],
+    figures: Mapping[str, Figure],
+    manifest: Mapping[str, Any],
+    context: Mapping[str, Any],
+) -> Path:
+    """Write the run folder `results/<audit>/<run>` whole, or not at all, and point `latest` beside it at it.
+
+    The page is `templates/<audit>.html`, given `findings`, `tables`, `figures` (inline SVG by name), `manifest` and
+    every entry of `context`. Returns the path of `report.html`.
+
+    Raises:
+        InputError: `folder` exists already, or the file system refuses the write; nothing half-written is left.
+    """
+    drawings = {name: svg(figure) for name, figure in figures.items()}
+    files = {
+        "findings.json": canonical_json(findings_document(audit, findings)),
+        "manifest.json": canonical_json(manifest),
+        "report.html": _page(audit, findings, tables, drawings, manifest, context),
+    }
+    files |= {f"tables/{name}.csv": table.to_csv(index=False, lineterminator="\n") for name, table in tables.items()}
+    files |= {f"figures/{name}.svg": drawing for name, drawing in drawings.items()}
+    try:
+        _publish(folder, files)
+    except OSError as error:
+        raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from error
+    return folder / "report.html"
+
+
+def _publish(folder: Path, files: Mapping[str, str]) -> None:
+    if folder.exists():
+        raise FileExistsError(0, "it exists already")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        scratch.chmod(0o755)  # mkdtemp makes it private
+        for name, text in files.items():
+            _write_through(scratch / name, text)
+        for part in {(scratch / name).parent for name in files} | {scratch}:
+            _sync_folder(part)
+        scratch.rename(folder)
+    except BaseException:  # Ctrl-C included: a folder with half a report must not stay
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    _point_latest(folder)
+
+
+def _write_through(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    # A command line may hold bytes that are no text; they are kept as escapes, which JSON reads back.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _point_latest(folder: Path) -> None:
+    link = folder.parent / f".latest.{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name, target_is_directory=True)
+    link.replace(folder.parent / "latest")
+    _sync_folder(folder.parent)
+
+
+def _page(
+    audit: str,
+    findings: Sequence[Finding],
+    tables: Mapping[str, pd.DataFrame],
+    drawings: Mapping[str, str],
+    manifest: Mapping[str, Any],
+    context: Mapping[str, Any],
+) -> str:
+    environment = Environment(
+        loader=PackageLoader("audit"),
+        autoescape=True,  # every name, label and error text was written by a stranger
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "fixed": wording.number,
+        "signed": wording.signed,
+        "count": wording.count,
+        "compact": wording.compact,
+        "pretty": canonical_json,
+    }
+    return environment.get_template(f"{audit}.html").render(
+        findings=findings,
+        tables={name: table.to_dict("records") for name, table in tables.items()},
+        columns={name: list(table.columns) for name, table in tables.items()},
+        figures={name: inline_svg(name, drawing) for name, drawing in drawings.items()},
+        manifest=manifest,
+        **context,
+    )
+
+
+def inline_svg(name: str, drawing: str) -> Markup:
+    """SVG text made fit to stand inside HTML: no prolog, and ids that are the page's own."""
+    body = drawing[drawing.index("<svg ") :]
+    # Safe as markup: matplotlib escapes the text it draws.
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    return Markup(body.replace("<svg ", '<svg role="img" ', 1))

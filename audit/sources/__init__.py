@@ -1,0 +1,1 @@
+"""From a format to evidence, one file a format."""
