@@ -28,6 +28,17 @@ from replication.published import published_root
 from replication.settings import InputError, typed
 
 CALIBRATION = ROOT / "results" / "reference" / "calibration.csv"
+SCALE_COLUMNS = {
+    "scale": "name",
+    "hidden size": "hidden_size",
+    "layers": "num_layers",
+    "heads": "num_heads",
+    "steps": "steps",
+    "batch": "batch_size",
+    "length": "sequence_length",
+    "training tokens": "tokens",
+    "learning rate": "learning_rate",
+}
 
 
 def run_replicate(overrides: Sequence[str]) -> None:
@@ -91,29 +102,16 @@ def _about(
     scales = {planned.spec.scale.name: planned.spec.scale for planned in plan.runs}.values()
     corpus, settings = bench.corpus, configuration.bench.ngram
     counts = []
-    for length, windows in sorted({(scale.sequence_length, scale.evaluation_windows) for scale in scales}):
-        scale = next(s for s in scales if (s.sequence_length, s.evaluation_windows) == (length, windows))
+    lengths = sorted({scale.sequence_length for scale in scales})
+    for length in lengths:
+        scale = next(scale for scale in scales if scale.sequence_length == length)
         losses = ngram_reference(corpus, bench.evaluation_offsets(scale), length, settings)
+        where = f", windows of {length}" if len(lengths) > 1 else ""
         counts += [
-            {
-                "model": f"{order}-gram counts, windows of {length}",
-                "bits_per_byte": bits_per_byte(loss, corpus.bytes_per_token["val"]),
-            }
+            {"model": f"{order}-gram{where}", "bits_per_byte": bits_per_byte(loss, corpus.bytes_per_token["val"])}
             for order, loss in sorted(losses.items())
         ]
-    columns = [
-        "name",
-        "hidden_size",
-        "num_layers",
-        "num_heads",
-        "sequence_length",
-        "batch_size",
-        "steps",
-        "learning_rate",
-    ]
-    rows = [
-        {column: getattr(scale, column) for column in columns} | {"training tokens": scale.tokens} for scale in scales
-    ]
+    rows = [{title: getattr(scale, field) for title, field in SCALE_COLUMNS.items()} for scale in scales]
     return rerun_page.About(
         corpus=describe(corpus),
         counts=pd.DataFrame(counts, columns=["model", "bits_per_byte"]),

@@ -33,7 +33,6 @@ COLUMNS = [
     "method", "n", "noise", "role", "rule", "target", "estimate", "repetitions", "monte_carlo_se", "passed",
     "code_sha256", "seed",
 ]  # fmt: skip
-_IDENTITY = ["method", "n", "noise", "role", "rule", "target", "repetitions", "code_sha256", "seed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +109,15 @@ def calibrate(settings: CalibrateSettings, checks: Sequence[Check] = CHECKS) -> 
     path = Path(settings.output)
     cells = _cells(settings, checks)
     stored = read_calibration(path) if settings.reuse else pd.DataFrame(columns=COLUMNS)
-    kept = {tuple(row[name] for name in _IDENTITY): row for row in stored.to_dict("records")}
+    kept = {(row["method"], row["n"], row["noise"]): row for row in stored.to_dict("records")}
     rows: list[dict[str, object]] = []
     gc.freeze()  # statsmodels' multipletests collects garbage on every call, at more cost than the call
     try:
         with tqdm(total=sum(cell.repetitions for cell in cells), unit="rep", smoothing=0.05) as progress:
             for cell in cells:
                 identity = cell.identity()
-                row = kept.pop(tuple(identity[name] for name in _IDENTITY), None)
-                if row is None:
+                row = kept.pop((cell.check.method, cell.n, cell.noise), {})
+                if any(row.get(name) != value for name, value in identity.items()):
                     progress.set_description(f"{cell.check.method} n={cell.n} {cell.noise}")
                     rows.append(identity | _simulate(cell, _design(settings), progress))
                     _write([*rows, *kept.values()], path)

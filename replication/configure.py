@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,12 +125,19 @@ def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 def main(program: str, run: Callable[[Sequence[str]], None]) -> None:
     """Run a command's body with the project's exit codes: 0 done, 2 wrong input, 130 stopped (Ctrl-C or SIGTERM)."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.excepthook = _thread_failed
     try:
         run(sys.argv[1:])
     except InputError as error:
         sys.exit(_fail(f"{program}: {error}", 2))
     except KeyboardInterrupt:
         sys.exit(_fail(f"{program}: stopped; what was measured is kept, and the same command continues", 130))
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Silence on a disk that cannot be written: TensorBoard's thread passes that on to us, to be said in one line."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
 
 
 def _fail(message: str, code: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import Generator, Philox
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -64,10 +65,10 @@ def seed_libraries(seed: int, key: str) -> None:
     random.seed(value)
 
 
-def keyed_generator(seed: int, key: str) -> np.random.Generator:
+def keyed_generator(seed: int, key: str) -> Generator:
     """The stream of (seed, key): counter-based, so streams are independent and cheap to make."""
     digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    return Generator(Philox(key=int.from_bytes(digest[:16], "little")))
 
 
 class _KeyedDraws(TorchDispatchMode):

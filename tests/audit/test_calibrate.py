@@ -183,6 +183,24 @@ def test_rows_already_there_are_kept_and_only_the_missing_simulated(tmp_path: Pa
     pd.testing.assert_frame_equal(read_calibration(tmp_path / "calibration.csv"), whole, check_dtype=False)
 
 
+def test_rows_of_other_code_are_replaced_as_their_turn_comes(tmp_path: Path) -> None:
+    stored = calibrate(settings(tmp_path, sizes=[5, 10, 20]), [BROKEN]).assign(code_sha256="0" * 64)
+    stored.to_csv(tmp_path / "calibration.csv", index=False)
+
+    def interrupted(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
+        if n == 10:
+            raise KeyboardInterrupt
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(settings(tmp_path, sizes=[5, 10, 20]), [replace(BROKEN, simulate=interrupted)])
+    table = read_calibration(tmp_path / "calibration.csv")
+    assert table["n"].tolist() == [5, 10, 20]
+    assert (table["code_sha256"] == "0" * 64).tolist() == [False, True, True]
+    assert calibration_status(table, "broken", 5, [BROKEN]).status == "passed"
+    assert calibration_status(table, "broken", 10, [BROKEN]).status == "stale"
+
+
 def test_an_interruption_leaves_the_finished_rows(tmp_path: Path) -> None:
     def interrupted(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
         if n == 10:
