@@ -20,8 +20,9 @@ def environment(session: nox.Session) -> str:
     stamp = VENV / "archaudit-requirements.sha256"
     wanted = hashlib.sha256(b"".join(Path(name).read_bytes() for name in REQUIREMENTS)).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
+        session.log("building .venv: a few minutes, on the first call only")
         session.run(sys.executable, "-m", "venv", str(VENV), external=True)
-        install = ["-m", "pip", "install", "--constraint", "constraints.txt", "--editable", ".[dev]"]
+        install = ["-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", "--editable", ".[dev]"]
         session.run(str(python), *install, external=True)
         stamp.write_text(wanted)
     return str(python)

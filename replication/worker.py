@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._dynamo  # optimisers import it when they are made: here once, not for a second in every job
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,7 +41,7 @@ def serve(control: socket.socket) -> None:
     """Fork one child for each job socket that arrives on `control`; report its pid, then how it ended."""
     _die_with_parent()
     torch.set_num_threads(1)  # no thread pool may exist when a child is forked
-    torch.set_deterministic_debug_mode("warn")
+    torch.use_deterministic_algorithms(True, warn_only=True)  # imports the compiler: here, or a second in every job
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
@@ -152,8 +151,6 @@ def _prepare_process(header: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if header["spec"]["device"] == "cpu":  # CUDA maps far more than it uses
         resource.setrlimit(resource.RLIMIT_DATA, (header["memory_bytes"], header["memory_bytes"]))
-    else:  # for the choices of torch.compile, too; not on CPU, where it is off and this costs a second of imports
-        torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(header["spec"]["threads"])
 
 
