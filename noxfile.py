@@ -36,7 +36,6 @@ def run(session: nox.Session, *arguments: str) -> None:
 @nox.session(venv_backend="none")
 def replicate(session: nox.Session) -> None:
     """Rerun top candidates and baselines with several seeds at two scales; a verdict for each (8 min)."""
-    run(session, "-m", "replication", *session.posargs)
     run(session, "-m", "audit", "replicate", *session.posargs)
 
 

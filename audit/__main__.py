@@ -20,6 +20,7 @@ from audit.sources.ledger import read_evidence
 from replication.configure import Configuration, compose, configure, main, open_bench
 from replication.corpus import describe
 from replication.evaluate import bits_per_byte
+from replication.execute import execute
 from replication.measure import Bench
 from replication.ngram import ngram_reference
 from replication.plan import Plan
@@ -42,20 +43,20 @@ SCALE_COLUMNS = {
 
 
 def run_replicate(overrides: Sequence[str]) -> None:
-    """Judge the runs of conf/replicate.yaml's plan, which must be in the ledger, and write the report."""
+    """Measure the runs of conf/replicate.yaml's plan that the ledger lacks, judge them all, and write the report."""
     started = datetime.now(UTC)
     configuration = configure(overrides)
     settings = typed(rerun.RerunSettings, configuration.audit, "audit")
     plan, ledger, bench = open_bench(configuration)
+    results = Path(configuration.bench.paths.results)
+    execute(plan, ledger, bench, results / "tensorboard")
     evidence, curves = read_evidence(plan, ledger)
     calibration = read_calibration(CALIBRATION)
     status = {(name, n): calibration_status(calibration, name, n) for name, n in rerun.methods_in_use(evidence)}
     withheld = frozenset(key for key, found in status.items() if found.status == "failed")
     findings = rerun.audit(evidence, settings, withheld)
     about = _about(configuration, plan, bench, status)
-    folder = (
-        Path(configuration.bench.paths.results) / "replicate" / f"{started:%Y%m%d-%H%M%S}-{started.microsecond:06d}"
-    )
+    folder = results / "replicate" / f"{started:%Y%m%d-%H%M%S}-{started.microsecond:06d}"
     report = write_report(
         folder,
         audit="replicate",

@@ -158,7 +158,7 @@ def read_calibration(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=COLUMNS)
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype={"code_sha256": str})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a calibration table ({error})") from error
     missing = [name for name in COLUMNS if name not in table]

@@ -98,8 +98,9 @@ def forest(comparisons: pd.DataFrame, seeds: pd.DataFrame, *, sesoi: float, note
             f"minus\n{shown(baseline)}", rotation=0, ha="right", va="center", labelpad=8, weight="bold"
         )
     reach = np.nanmax(np.abs(comparisons[["estimate", "low", "high"]].to_numpy(dtype=float)), initial=4 * sesoi)
-    if reach > 40 * sesoi:  # one arm far off must not squash the rest
-        grid[0, 0].set_xscale("symlog", linthresh=10 * sesoi)
+    if reach > 200 * sesoi:  # one arm far off must not squash the rest
+        grid[0, 0].set_xscale("symlog", linthresh=50 * sesoi)
+        note += f"; axis linear to ±{50 * sesoi:g}, logarithmic beyond"
     figure.supxlabel(
         f"difference in validation loss, bits per byte   (← candidate better · baseline better →)\n{note}",
         fontsize=9,

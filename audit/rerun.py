@@ -22,7 +22,7 @@ from audit.search_gain import search_findings
 from audit.statistics.bootstrap import BCA_FROM, INTERQUARTILE_MEAN_FROM, bca, interquartile_mean_interval
 from audit.statistics.decision import Decision, PairedSample, decide
 from audit.statistics.estimate import Estimate, Floats
-from audit.wording import p_value, plural, signed, span
+from audit.wording import p_equals, plural, signed, span
 from replication.record import MACHINE_STATUSES
 
 __all__ = ["RerunSettings", "audit", "methods_in_use"]
@@ -202,7 +202,7 @@ def _because(decision: Decision, sesoi: float) -> str:
     if decision.outcome not in ("better", "worse"):
         return decision.reason
     failed = decision.candidate_own + decision.baseline_own
-    basis = decision.reason if failed else f"adjusted p = {p_value(decision.p_adjusted)}"
+    basis = decision.reason if failed else f"adjusted {p_equals(decision.p_adjusted)}"
     return basis if _beyond(decision, sesoi) else f"{basis}; it may be smaller than the smallest effect of interest"
 
 

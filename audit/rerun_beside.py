@@ -18,7 +18,7 @@ from audit.statistics.agreement import RankStability, rank_stability
 from audit.statistics.estimate import Floats
 from audit.statistics.mixed import Contrast, MixedModel, mixed_model
 from audit.statistics.paired import sd_interval
-from audit.wording import number, p_value, plural, signed, span
+from audit.wording import number, p_equals, plural, signed, span
 
 FEWEST_RANKED_ARMS = 3
 
@@ -98,7 +98,7 @@ def _rank_finding(
             f"The mean losses of {len(arms)} arms at {small} and {large} have Kendall's tau {signed(stability.tau, 2)} "
             f"({100 * cfg.level:g}% confidence set {span(interval, 2)}; {stability.pairs_settled} of "
             f"{plural(stability.pairs, 'pair')} of arms have a settled order at both; {plural(seeds, 'seed')}; "
-            f"p = {p_value(stability.p_value)} against unrelated rankings). The lowest mean loss is that of {top}; "
+            f"{p_equals(stability.p_value)} against unrelated rankings). The lowest mean loss is that of {top}; "
             f"with seeds resampled, both scales have the same best arm {number(100 * stability.top_agreement, 0)}% "
             "of the time."
         ),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -174,7 +175,12 @@ def _seed_differences(comparisons: Sequence[Finding]) -> pd.DataFrame:
         for details in (finding.details for finding in comparisons)
         for pair in details["differences"]
     ]
-    return pd.DataFrame(rows, columns=["scale", "candidate", "baseline", "seed", "difference"])
+    table = pd.DataFrame(rows, columns=["scale", "candidate", "baseline", "seed", "difference"])
+    # What is left of a difference beside its mean, at its full spread: the seed noise that `calibrate` can resample.
+    by_comparison = table.groupby(["scale", "candidate", "baseline"], sort=False)["difference"]
+    n = by_comparison.transform("size")
+    table["residual"] = (table["difference"] - by_comparison.transform("mean")) * np.sqrt(n / (n - 1).clip(lower=1))
+    return table
 
 
 def _noise_row(finding: Finding) -> dict[str, Any]:

@@ -26,11 +26,11 @@ def span(interval: tuple[float, float] | None, digits: int = 3) -> str:
     return f"{signed(interval[0], digits)} to {signed(interval[1], digits)}"
 
 
-def p_value(value: float | None) -> str:
-    """Two significant digits, never a false zero."""
+def p_equals(value: float | None) -> str:
+    """`p = 0.012`: two significant digits, never a false zero."""
     if value is None or not math.isfinite(value):
-        return "–"
-    return "<0.0001" if value < 1e-4 else f"{value:.2g}"
+        return "p unknown"
+    return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
 
 
 def compact(value: float | None) -> str:

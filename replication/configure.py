@@ -20,6 +20,11 @@ from replication.published import PublishedSettings
 from replication.record import Optimiser, Scale
 from replication.settings import InputError, require, typed
 
+HELP = """usage: python -m {program} [session] [setting=value ...]
+
+Settings and their defaults, with comments: the folder conf/, from replicate.yaml on. For example
+  seeds=10   scale=smoke   baselines=[gla]   candidates=files 'candidates.paths=[my_mixer.py]'   paths.results=FOLDER
+Another choice of a group: scale=NAME is conf/scale/NAME.yaml. The README lists the most useful ones."""
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
@@ -124,6 +129,9 @@ def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def main(program: str, run: Callable[[Sequence[str]], None]) -> None:
     """Run a command's body with the project's exit codes: 0 done, 2 wrong input, 130 stopped (Ctrl-C or SIGTERM)."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(HELP.format(program=program))
+        return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.excepthook = _thread_failed
     try:

@@ -56,7 +56,6 @@ run() {  # scale, device, steps, seeds, then further settings
     "$PYTHON" -m pip install --quiet --no-index --no-deps --no-compile --target .gpu/site .gpu/wheels/*.whl
   fi
   export PYTHONPATH=.gpu/site${PYTHONPATH:+:$PYTHONPATH}
-  "$PYTHON" -m replication "${settings[@]}"
   "$PYTHON" -m audit replicate "${settings[@]}"
 }
 

@@ -197,7 +197,7 @@ def test_rows_of_other_code_are_replaced_as_their_turn_comes(tmp_path: Path) -> 
     table = read_calibration(tmp_path / "calibration.csv")
     assert table["n"].tolist() == [5, 10, 20]
     assert (table["code_sha256"] == "0" * 64).tolist() == [False, True, True]
-    assert calibration_status(table, "broken", 5, [BROKEN]).status == "passed"
+    assert calibration_status(table, "broken", 5, [BROKEN]).status == "failed"  # covers 100%: too much
     assert calibration_status(table, "broken", 10, [BROKEN]).status == "stale"
 
 
