@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -147,9 +148,17 @@ def python_state(module: nn.Module) -> dict[str, StateValue]:
     for path, attribute, value in _hidden_attributes(module):
         if isinstance(value, torch.Tensor):
             state[f"{path}:{attribute}"] = value.detach().clone()
-        elif value is None or isinstance(value, int | float | bool | str):
-            state[f"{path}:{attribute}"] = value
+        elif value is None or isinstance(value, bool | int | float | str | np.generic):
+            state[f"{path}:{attribute}"] = _plain(value)
     return state
+
+
+def _plain(value: object) -> StateValue:
+    """A checkpoint takes built-in types alone, not the NumPy scalars and enums that derive from them."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    plain = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return None if plain is None else plain(value)
 
 
 def restore_python_state(module: nn.Module, state: dict[str, StateValue]) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import sys
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -245,3 +247,11 @@ def test_the_hidden_state_is_what_the_state_dict_leaves_out() -> None:
 def test_the_hidden_state_of_another_model_is_refused() -> None:
     with pytest.raises(ValueError, match="no submodule 'gate'"):
         restore_python_state(returning("x"), {"gate:step": 1})
+
+
+def test_numbers_of_numpy_and_enums_are_kept_as_plain_numbers() -> None:
+    module = nn.Identity()
+    module.calls, module.steps, module.rate, module.kind = np.float64(2.5), np.int64(3), True, signal.SIGINT
+    state = python_state(module)
+    kinds = {name: (type(value), value) for name, value in state.items()}
+    assert kinds == {":calls": (float, 2.5), ":steps": (int, 3), ":rate": (bool, True), ":kind": (int, 2)}

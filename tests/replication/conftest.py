@@ -1,0 +1,183 @@
+"""A tiny bench for the tests of replication/: a corpus of a few kilobytes, a model of a few thousand parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from replication.candidate import Candidate
+from replication.corpus import Corpus, prepare
+from replication.corpus.files import FilesSettings
+from replication.engines import EngineSettings, WarmWorker
+from replication.measure import Bench, Planned, Probe
+from replication.provenance import code_sha256
+from replication.record import CorpusRef, Optimiser, RunRecord, RunSpec, Scale
+
+SCALE = Scale(
+    name="tiny",
+    hidden_size=16,
+    num_layers=1,
+    num_heads=2,
+    mlp_ratio=2.0,
+    tie_embeddings=True,
+    sequence_length=32,
+    batch_size=4,
+    micro_batch_size=4,
+    steps=12,
+    learning_rate=3e-3,
+    evaluation_windows=8,
+    matmul_precision="highest",
+)
+OPTIMISER = Optimiser(
+    beta1=0.9,
+    beta2=0.95,
+    epsilon=1e-8,
+    weight_decay=0.1,
+    schedule="cosine",
+    warmup_fraction=0.1,
+    decay_fraction=0.2,
+    final_learning_rate=0.1,
+    gradient_clip=1.0,
+)
+# Mixes with a causal mean; the body of `forward` and extra lines of the constructor can be replaced.
+MIXER = """
+import numpy as np
+import torch
+from torch import nn
+
+class Mixer(nn.Module):
+    def __init__(self, hidden_size, num_heads, layer_idx):
+        super().__init__()
+        self.proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        {init}
+
+    def forward(self, x):
+        count = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
+        y = self.proj(x).cumsum(1) / count
+        {forward}
+        return y
+"""
+
+
+def mixer_source(forward: str = "pass", init: str = "pass") -> str:
+    """A mixer with one line more in its forward pass (where `y` is the output) or in its constructor."""
+    return MIXER.format(forward=forward, init=init)
+
+
+# What a checkpoint easily misses: a Python counter, dropout, and randomness of three libraries, also in evaluation.
+STATEFUL = mixer_source(
+    init="self.drop, self.calls = nn.Dropout(0.2), 0",
+    forward="self.calls += 1; y = self.drop(y) * (1 + self.calls / 99) + (torch.randn_like(y) + np.random.rand()) / 20",
+)
+
+
+def candidate(source: str, name: str = "own") -> Candidate:
+    return Candidate(name=name, label=name, source=source, role="candidate", origin=f"{name}.py", search=None)
+
+
+def write_texts(folder: Path) -> Path:
+    """Sixty short documents of a repetitive language, the same at every call."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ["alpha", "beta", "gamma", "delta", "if", "then", "else", "=", "(", ")", "\n"]
+    generator = np.random.default_rng(5)
+    for number in range(60):
+        text = " ".join(words[i] for i in generator.integers(len(words), size=120))
+        (folder / f"{number:02}.txt").write_text(f"{number} {text}")
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Rig:
+    """The pieces of a run, to be varied by a test: `spec`, `planned`, `bench` and `measure` take overrides."""
+
+    corpus: Corpus
+    worker: WarmWorker
+    folder: Path
+
+    scale = SCALE
+    optimiser = OPTIMISER
+    source = staticmethod(mixer_source)
+    stateful = STATEFUL
+    candidate = staticmethod(candidate)
+    write_texts = staticmethod(write_texts)
+
+    def spec(
+        self,
+        source: str = STATEFUL,
+        seed: int = 7,
+        threads: int = 1,
+        optimiser: dict[str, Any] | None = None,
+        **scale: Any,
+    ) -> RunSpec:
+        corpus = CorpusRef(name=self.corpus.name, sha256=self.corpus.sha256, vocab_size=self.corpus.vocab_size)
+        return RunSpec(
+            candidate=candidate(source).id,
+            scale=dataclasses.replace(SCALE, **scale),
+            optimiser=dataclasses.replace(OPTIMISER, **(optimiser or {})),
+            corpus=corpus,
+            seed=seed,
+            device="cpu",
+            threads=threads,
+            torch=torch.__version__,
+            code=code_sha256(),
+        )
+
+    def planned(self, source: str = STATEFUL, **spec: Any) -> Planned:
+        return Planned(spec=self.spec(source, **spec), candidate=candidate(source))
+
+    def bench(self, warn: Callable[[str], None] = print, **settings: Any) -> Bench:
+        defaults: dict[str, Any] = {
+            "device": "cpu", "processes": 1, "threads": 1, "memory_gib": 4.0, "time_factor": 1.0,
+            "time_floor_seconds": 120.0, "checkpoint_seconds": 1000.0,
+        }  # fmt: skip
+        return Bench(self.corpus, EngineSettings(**{**defaults, **settings}), warn)
+
+    def measure(
+        self,
+        source: str = STATEFUL,
+        work: Path | None = None,
+        worker: WarmWorker | None = None,
+        bench: Bench | None = None,
+        on_steps: Callable[[int, np.ndarray], None] = lambda first, losses: None,
+        **planned: Any,
+    ) -> tuple[RunRecord, np.ndarray]:
+        probe = Probe(parameters=None, flops_per_step=None, seconds_per_step=None, error=None)
+        return (bench or self.bench()).measure(
+            worker or self.worker, self.planned(source, **planned), probe, work or self.folder, on_steps
+        )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny models gain nothing from threads, and spinning ones slow each other down on a busy machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = write_texts(tmp_path_factory.mktemp("texts"))
+    settings = FilesSettings(
+        kind="files", name="tiny", paths=(str(folder / "*.txt"),), field="text", column="text", tokenizer="bytes",
+        eod_token=None, val_fraction=0.2, test_fraction=0.1,
+    )  # fmt: skip
+    return prepare(settings, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def warm_worker() -> Iterator[WarmWorker]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_KEY", "a secret of the user")
+        worker = WarmWorker(1)
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def rig(tiny_corpus: Corpus, warm_worker: WarmWorker, tmp_path: Path) -> Rig:
+    return Rig(tiny_corpus, warm_worker, tmp_path)

@@ -1,0 +1,184 @@
+"""The identity of a run, and records that can be trusted when read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from replication.record import CorpusRef, RunRecord, RunSpec, Scale
+from replication.settings import InputError, typed
+
+
+def changed(value: object) -> Any:
+    """Another value of the same type that the checks of Scale and Optimiser accept."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value * 2
+    if isinstance(value, float):
+        return value / 2
+    others = {"cosine": "wsd", "highest": "high", "cpu": "cuda"}
+    return others.get(str(value), f"{value}x")
+
+
+def variations(instance: Any) -> Iterator[tuple[str, Any]]:
+    """Copies of a frozen dataclass, each with one field changed, at any depth."""
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        if dataclasses.is_dataclass(value):
+            for name, inner in variations(value):
+                yield f"{field.name}.{name}", dataclasses.replace(instance, **{field.name: inner})
+        else:
+            yield field.name, dataclasses.replace(instance, **{field.name: changed(value)})
+
+
+@pytest.fixture
+def spec(rig: Any) -> RunSpec:
+    return dataclasses.replace(rig.spec(), scale=dataclasses.replace(rig.scale, batch_size=8))
+
+
+@pytest.fixture
+def record(spec: RunSpec) -> RunRecord:
+    return RunRecord(
+        run_id=spec.run_id,
+        spec=spec,
+        name="own",
+        status="ok",
+        error=None,
+        failed_step=None,
+        val_loss=1.25,
+        bits_per_byte=0.1 + 0.2,
+        steps_done=12,
+        parameters=100,
+        flops=1e9,
+        tokens_per_second=1000.0,
+        wall_seconds=1.5,
+        peak_memory_bytes=10**9,
+        hardware="a processor",
+        versions={"torch": "2"},
+        commit=None,
+        notes=("a note",),
+        started="2026-01-01T00:00:00+00:00",
+        ended="2026-01-01T00:00:02+00:00",
+    )
+
+
+def test_every_field_of_the_spec_changes_the_run_id(spec: RunSpec) -> None:
+    copies = dict(variations(spec))
+    fields = {"candidate", "scale.steps", "optimiser.beta1", "corpus.sha256", "seed", "device", "torch", "code"}
+    assert fields <= set(copies)
+    ids = {name: copy.run_id for name, copy in copies.items()}
+    assert len({*ids.values(), spec.run_id}) == len(ids) + 1, ids
+
+
+def test_equal_specs_have_equal_run_ids_however_they_were_made(spec: RunSpec) -> None:
+    again = typed(RunSpec, json.loads(json.dumps(dataclasses.asdict(spec), sort_keys=True)), "spec")
+    assert again == spec
+    assert again.run_id == spec.run_id
+
+
+def test_the_run_id_is_the_start_of_the_hash_of_the_canonical_json(spec: RunSpec) -> None:
+    import hashlib
+
+    text = json.dumps(dataclasses.asdict(spec), sort_keys=True, separators=(",", ":"))
+    assert spec.run_id == hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def test_a_record_survives_json(record: RunRecord) -> None:
+    assert RunRecord.from_json(record.to_json(), "here") == record
+
+
+@pytest.mark.parametrize("scores", [{"val_loss": 1.0}, {"bits_per_byte": 1.0}, {"val_loss": 1.0, "bits_per_byte": 1.0}])
+def test_a_failure_with_a_score_is_refused(record: RunRecord, scores: dict[str, float]) -> None:
+    failure = {"status": "crashed", "val_loss": None, "bits_per_byte": None}
+    dataclasses.replace(record, **failure)
+    with pytest.raises(InputError, match="a failure has a status and no score"):
+        dataclasses.replace(record, **{**failure, **scores})
+
+
+@pytest.mark.parametrize("loss", [None, math.nan, math.inf])
+def test_an_ok_record_without_a_finite_score_is_refused(record: RunRecord, loss: float | None) -> None:
+    with pytest.raises(InputError, match="status ok needs finite scores"):
+        dataclasses.replace(record, val_loss=loss)
+
+
+def altered(record: RunRecord, **changes: Any) -> str:
+    return json.dumps({**json.loads(record.to_json()), **changes})
+
+
+def test_a_truncated_record_is_an_input_error(record: RunRecord) -> None:
+    text = record.to_json()
+    for length in (0, 1, len(text) // 2, len(text) - 3):
+        with pytest.raises(InputError, match=r"^here: not JSON"):
+            RunRecord.from_json(text[:length], "here")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '"text"', '{"schema": "archaudit.run/0"}', '{"schema": "other"}'])
+def test_a_foreign_file_is_an_input_error(text: str) -> None:
+    with pytest.raises(InputError, match=r"^here: not a run record of schema archaudit\.run/1$"):
+        RunRecord.from_json(text, "here")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, r"^here\.seed: unknown setting"),
+        ({"val_loss": "1.0"}, r"^here\.val_loss: expected a number"),
+        ({"val_loss": math.nan}, r"^here\.val_loss: expected a number"),
+        ({"status": "fine"}, r"^here\.status: expected one of ok, diverged"),
+        ({"status": "crashed"}, r"a failure has a status and no score"),
+        ({"run_id": "0" * 20}, r"^here: run_id does not belong to its spec$"),
+    ],
+)
+def test_an_altered_record_is_an_input_error(record: RunRecord, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RunRecord.from_json(altered(record, **change), "here")
+
+
+def test_an_altered_spec_no_longer_fits_the_run_id(record: RunRecord) -> None:
+    spec = {**dataclasses.asdict(record.spec), "seed": record.spec.seed + 1}
+    with pytest.raises(InputError, match="run_id does not belong to its spec"):
+        RunRecord.from_json(altered(record, spec=spec), "here")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, r"^scale\.tiny\.steps: must be above 0, got 0$"),
+        ({"learning_rate": -1.0}, r"^scale\.tiny\.learning_rate: must be above 0"),
+        ({"num_heads": 3}, r"^scale\.tiny\.num_heads: 3 does not divide hidden_size 16$"),
+        ({"micro_batch_size": 3}, r"^scale\.tiny\.micro_batch_size: 3 does not divide batch_size 4$"),
+    ],
+)
+def test_a_scale_that_cannot_be_trained_names_its_field(rig: Any, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(rig.scale, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"beta2": 1.0}, "beta2"),
+        ({"warmup_fraction": 1.5}, "warmup_fraction"),
+        ({"gradient_clip": 0.0}, "gradient_clip"),
+    ],
+)
+def test_an_optimiser_setting_out_of_range_names_its_field(rig: Any, change: dict[str, float], field: str) -> None:
+    with pytest.raises(InputError, match=rf"^optimiser\.{field}: must be"):
+        dataclasses.replace(rig.optimiser, **change)
+
+
+def test_a_scale_counts_its_training_tokens(rig: Any) -> None:
+    assert rig.scale.tokens == 12 * 4 * 32
+
+
+def test_specs_are_immutable(spec: RunSpec) -> None:
+    assert isinstance(spec.scale, Scale)
+    assert isinstance(spec.corpus, CorpusRef)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        spec.seed = 3  # type: ignore[misc]
