@@ -153,7 +153,7 @@ def python_state(module: nn.Module) -> dict[str, StateValue]:
     return state
 
 
-def _plain(value: object) -> StateValue:
+def _plain(value: Any) -> StateValue:
     """A checkpoint takes built-in types alone, not the NumPy scalars and enums that derive from them."""
     if isinstance(value, np.generic):
         value = value.item()
