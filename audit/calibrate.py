@@ -12,7 +12,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import math
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from tqdm import tqdm
 from audit import statistics
 from audit.statistics.noise import SAMPLERS, Sampler, measured
 from audit.statistics.simulation import CHECKS, Check, Design, Rule
+from replication.durable import write_atomic
 from replication.settings import InputError, require
 
 COLUMNS = [
@@ -278,9 +278,4 @@ def _simulate(cell: _Cell, design: Design, progress: tqdm[NoReturn]) -> dict[str
 def _write(rows: Sequence[Mapping[str, object]], path: Path) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(file, index=False, lineterminator="\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_atomic(path, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, lineterminator="\n").encode())

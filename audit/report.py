@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from audit import wording
 from audit.figures import svg
 from audit.finding import Finding, canonical_json, findings_document
+from replication.durable import sync_folder, write_synced
 from replication.settings import InputError
 
 
@@ -62,9 +63,11 @@ def _publish(folder: Path, files: Mapping[str, str]) -> None:
     try:
         scratch.chmod(0o755)  # mkdtemp makes it private
         for name, text in files.items():
-            _write_through(scratch / name, text)
+            (scratch / name).parent.mkdir(exist_ok=True)
+            # A command line may hold bytes that are no text; they are kept as escapes, which JSON reads back.
+            write_synced(scratch / name, text.encode("utf-8", "backslashreplace"))
         for part in {(scratch / name).parent for name in files} | {scratch}:
-            _sync_folder(part)
+            sync_folder(part)
         scratch.rename(folder)
     except BaseException:  # Ctrl-C included: a folder with half a report must not stay
         shutil.rmtree(scratch, ignore_errors=True)
@@ -72,29 +75,12 @@ def _publish(folder: Path, files: Mapping[str, str]) -> None:
     _point_latest(folder)
 
 
-def _write_through(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    # A command line may hold bytes that are no text; they are kept as escapes, which JSON reads back.
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _point_latest(folder: Path) -> None:
     link = folder.parent / f".latest.{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name, target_is_directory=True)
     link.replace(folder.parent / "latest")
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _page(

@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from replication.durable import sync_folder, write_synced
 from replication.record import MACHINE_STATUSES, RunRecord
 from replication.settings import InputError
 
@@ -146,20 +146,3 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error} (paths.results sets the folder)") from error
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and force it to the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Force a directory's entries to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

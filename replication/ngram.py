@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from replication.corpus import Corpus, read_windows
+from replication.durable import write_atomic
 from replication.settings import InputError, require
 
 FORMAT = 1  # part of the cache key: raise it when the same input gives other numbers
@@ -94,17 +93,10 @@ def ngram_reference(
     windows = read_windows(corpus.open("val"), offsets, sequence_length)
     train = corpus.open("train")[: settings.max_train_tokens]
     losses = ngram_loss(train, windows, settings.orders, vocab_size=corpus.vocab_size)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            json.dump({**key, "nats": losses}, file, indent=2, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_atomic(path, json.dumps({**key, "nats": losses}, indent=2, sort_keys=True).encode())
     except OSError as error:
         raise InputError(f"the n-gram reference cannot be kept in {corpus.folder}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
     return losses
 
 

@@ -12,7 +12,6 @@ import json
 import logging
 import math
 import os
-import tempfile
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from replication.candidate import Candidate, SearchScore, slug
+from replication.durable import write_atomic
 from replication.settings import InputError
 
 log = logging.getLogger(__name__)
@@ -278,13 +278,7 @@ def _download(base: str, wanted: PublishedFile, root: Path) -> None:
         found = hashlib.sha256(content).hexdigest()
         if found != wanted.sha256:
             raise InputError(f"{url}: sha256 is {found}, expected {wanted.sha256}; nothing was kept")
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
-            temporary = Path(folder) / wanted.file
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
+        write_atomic(target, content)
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         raise InputError(
             f"published.download: cannot fetch {url} into {root} ({error}); fetch it elsewhere, save it as {target}, "

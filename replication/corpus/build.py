@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from replication.corpus.encoding import Encoder
 from replication.corpus.shards import SPLITS, Corpus, corpus_sha256, load, seal, token_dtype
+from replication.durable import sync_folder, write_synced
 from replication.settings import InputError, require
 
 FORMAT = 1  # part of every key: raise it when the same settings give other shards
@@ -140,15 +141,13 @@ def _build(settings: Any, source: Source, folder: Path) -> None:
         meta["sha256"] = corpus_sha256(meta)
         if source.check is not None:
             source.check(meta)
-        with (part / "meta.json").open("w", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps({**meta, "seal": seal(meta)}, indent=2, sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(part)
+        text = json.dumps({**meta, "seal": seal(meta)}, indent=2, sort_keys=True) + "\n"
+        write_synced(part / "meta.json", text.encode())
+        sync_folder(part)
         if folder.exists():
             shutil.rmtree(folder)
         part.replace(folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -207,13 +206,3 @@ def _check_splits(settings: Any, splits: dict[str, dict[str, Any]]) -> None:
                 f"corpus '{settings.name}': the {name} split is empty; documents are split whole (a text file"
                 f" is one) and there are {documents}: give more or change corpus.val_fraction, test_fraction"
             )
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder for fsync; its renames are journalled
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
