@@ -47,13 +47,13 @@ def run_replicate(overrides: Sequence[str]) -> None:
     started = datetime.now(UTC)
     configuration = configure(overrides)
     settings = typed(rerun.RerunSettings, configuration.audit, "audit")
+    calibration = read_calibration(CALIBRATION)
     plan, ledger, bench = open_bench(configuration)
     results = Path(configuration.bench.paths.results)
     execute(plan, ledger, bench, results / "tensorboard")
     evidence, curves = read_evidence(plan, ledger)
-    calibration = read_calibration(CALIBRATION)
     status = {(name, n): calibration_status(calibration, name, n) for name, n in rerun.methods_in_use(evidence)}
-    withheld = frozenset(key for key, found in status.items() if found.status == "failed")
+    withheld = frozenset(key for key, found in status.items() if found.failures)
     findings = rerun.audit(evidence, settings, withheld)
     about = _about(configuration, plan, bench, status)
     folder = results / "replicate" / f"{started:%Y%m%d-%H%M%S}-{started.microsecond:06d}"
@@ -126,15 +126,16 @@ def _manifest(
 ) -> dict[str, Any]:
     inputs = {"calibration": CALIBRATION} if CALIBRATION.exists() else {}
     inputs |= {f"corpus, {split}": bench.corpus.folder / f"{split}.bin" for split in bench.corpus.tokens}
+    published = configuration.bench.published
     if configuration.bench.candidates.source == "published":
-        inputs["published programs"] = (
-            published_root(configuration.bench.published) / configuration.bench.published.gallery.file
-        )
+        named = {"published programs": published.gallery.file, "published search losses": published.search.table}
+        paths = {what: published_root(published) / name for what, name in named.items()}
+        inputs |= {what: path for what, path in paths.items() if path.exists()}
     return manifest(
         config=configuration.resolved,
         plan=settings.plan,
         registered_plan=settings.registered_plan,
-        command=[sys.executable, "-m", "audit", *sys.argv[1:]],
+        command=["python", "-m", "audit", *sys.argv[1:]],
         seeds=configuration.seed_range,
         inputs=inputs,
         project=ROOT,

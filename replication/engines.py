@@ -49,6 +49,7 @@ class EngineSettings:
         """The device that runs use. Raises InputError where `cuda` is asked for and there is none."""
         import torch
 
+        require(sys.platform == "linux", "engine: the local engine forks workers and reads /proc, so it needs Linux")
         require(self.device != "cuda" or torch.cuda.is_available(), "engine.device=cuda: no CUDA device is usable here")
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
@@ -81,7 +82,7 @@ class WarmWorker:
     def __init__(self, threads: int) -> None:
         self._control, theirs = socket.socketpair()
         self._home = tempfile.TemporaryDirectory(prefix="archaudit-worker-")
-        self._stopping = False
+        self.stopping = False
         self._child: int | None = None
         with theirs:
             self._process = subprocess.Popen(
@@ -123,17 +124,17 @@ class WarmWorker:
                 watch.stop()
             _, status, peak = self._read_control()
             self._child = None
-        if self._stopping:
+        if self.stopping:
             raise Stopped
         return Ended(killed_for=watch.killed_for, exit_status=status, refused=refused, peak_memory_bytes=peak)
 
     def _hand_over(self, job: socket.socket) -> None:
-        if self._stopping:
+        if self.stopping:
             raise Stopped
         try:
             socket.send_fds(self._control, [b"j"], [job.fileno()])
         except ConnectionError:
-            if self._stopping:
+            if self.stopping:
                 raise Stopped from None
             raise
 
@@ -164,7 +165,7 @@ class WarmWorker:
             except ConnectionError:
                 piece = b""
             if not piece:
-                if self._stopping:
+                if self.stopping:
                     raise Stopped
                 raise RuntimeError(f"the warm worker ended (exit code {self._process.wait()})")
             data += piece
@@ -173,7 +174,7 @@ class WarmWorker:
 
     def close(self) -> None:
         """Kill the worker and the job in hand."""
-        self._stopping = True
+        self.stopping = True
         if self._child is not None:
             _kill_group(self._child)
         self._process.kill()
@@ -263,6 +264,8 @@ def _serve_slot(
         except Stopped:
             return
         if result is None:
+            if worker.stopping:
+                return
             waiting.append(item)
             time.sleep(POLL_SECONDS)
         else:
@@ -297,8 +300,9 @@ def _kill_group(pid: int) -> None:
 
 
 def _resident_bytes(pid: int) -> int:
+    """Memory that the process itself fills; pages of the mapped training shard are the system's to drop."""
     try:
-        fields = Path(f"/proc/{pid}/statm").read_text().split()
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))

@@ -1,4 +1,8 @@
-"""The final score, computed by the parent from a worker's logits: the targets never leave this side."""
+"""The final score, computed here by the parent from a worker's logits.
+
+A worker gets the inputs of a validation window, which hold all its targets but the last: this keeps a program from
+writing its own score, not from seeing ahead. The check for leaks is a separate one.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from replication.durable import sync_folder, write_synced
-from replication.record import MACHINE_STATUSES, RunRecord
+from replication.record import RETRIED_STATUSES, RunRecord
 from replication.settings import InputError
 
 CHECKSUMS = "sha256.json"
@@ -54,9 +54,9 @@ class Ledger:
         return record
 
     def reusable(self, run_id: str) -> RunRecord | None:
-        """Like find, but leaves out failures that depended on the machine: those are tried again."""
+        """Like find, but leaves out failures that another limit may cure: those are tried again."""
         record = self.find(run_id)
-        return None if record is not None and record.status in MACHINE_STATUSES else record
+        return None if record is not None and record.status in RETRIED_STATUSES else record
 
     def curve(self, run_id: str) -> np.ndarray:
         """Training loss of each step in nats per token, float32 [steps done]."""
@@ -129,12 +129,11 @@ def _read_whole(folder: Path) -> RunRecord | None:
         sums = json.loads((folder / CHECKSUMS).read_text())
         files = {name: (folder / name).read_bytes() for name in ("record.json", "curve.npy", "candidate.py")}
         text = files["record.json"].decode()
-    except (OSError, ValueError):
+        record = RunRecord.from_json(text, str(folder / "record.json"))
+    except (OSError, ValueError, InputError):  # torn, or of another version of this project
         return None
-    if sums != {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}:
-        return None
-    record = RunRecord.from_json(text, str(folder / "record.json"))
-    return record if record.run_id == folder.name else None
+    whole = sums == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return record if whole and record.run_id == folder.name else None
 
 
 @contextlib.contextmanager

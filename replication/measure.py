@@ -59,6 +59,7 @@ class _Answer:
     on_steps: Callable[[int, np.ndarray], None]
     curve: np.ndarray
     steps: int = 0
+    restored_steps: int = 0  # from a checkpoint, so not of this process's time
     parameters: int | None = None
     notes: tuple[str, ...] = ()
     training_began: float | None = None
@@ -76,7 +77,7 @@ class _Answer:
             self.parameters, self.notes = _whole(header, "parameters"), _texts(header, "notes")
             self.training_began = time.monotonic()
         elif kind == "steps":
-            self._take_steps(_whole(header, "first"), _one(arrays))
+            self._take_steps(_whole(header, "first"), _one(arrays), restored=header.get("restored") is True)
         elif kind == "logits":
             self._take_logits(_whole(header, "first"), _one(arrays))
         elif kind == "failed":
@@ -84,9 +85,9 @@ class _Answer:
         elif kind == "done":
             self.done = self.scored == len(self.targets) and self.steps == self.spec.scale.steps
         else:
-            raise WireError(f"unexpected frame {kind!r}")
+            raise WireError(f"unexpected frame {str(kind)[:40]!r}")
 
-    def _take_steps(self, first: int, losses: np.ndarray) -> None:
+    def _take_steps(self, first: int, losses: np.ndarray, *, restored: bool) -> None:
         if first != self.steps or losses.ndim != 1 or first + len(losses) > len(self.curve):
             raise WireError("loss curve out of order")
         if losses.dtype != np.float32 or not np.isfinite(losses).all():
@@ -94,6 +95,8 @@ class _Answer:
         self.curve[first : first + len(losses)] = losses
         self.steps += len(losses)
         self.training_ended = time.monotonic()
+        if restored:
+            self.restored_steps, self.training_began = len(losses), self.training_ended
         self.on_steps(first, losses)
 
     def _take_logits(self, first: int, logits: np.ndarray) -> None:
@@ -171,7 +174,7 @@ class Bench:
         status, error, step = _outcome(answer, ended)
         val_loss = answer.loss_sum / answer.targets.size if status == "ok" else None
         training = (answer.training_ended or 0.0) - (answer.training_began or 0.0)
-        done_tokens = answer.steps * spec.scale.batch_size * spec.scale.sequence_length
+        done_tokens = (answer.steps - answer.restored_steps) * spec.scale.batch_size * spec.scale.sequence_length
         record = RunRecord(
             run_id=planned.run_id,
             spec=spec,
@@ -256,7 +259,7 @@ def _checked_probe(header: dict[str, Any]) -> Probe:
             parameters=None, flops_per_step=None, seconds_per_step=None, error=_checked_failure(header)["error"]
         )
     if header["kind"] != "probe":
-        raise WireError(f"unexpected frame {header['kind']!r}")
+        raise WireError(f"unexpected frame {str(header['kind'])[:40]!r}")
     return Probe(
         parameters=_whole(header, "parameters"),
         flops_per_step=_number(header, "flops_per_step"),

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
+from replication import compat
 from replication.candidate import Candidate, read_candidate
 from replication.corpus import Corpus
 from replication.measure import Planned
@@ -78,6 +80,8 @@ def build_plan(
                 device=device,
                 threads=threads,
                 torch=torch.__version__,
+                numpy=np.__version__,
+                fla=compat.serving(device),
                 code=code_sha256(),
             ),
             candidate=arm,

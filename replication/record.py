@@ -16,8 +16,10 @@ SCHEMA = "archaudit.run/1"
 
 Status = Literal["ok", "diverged", "leaky", "too_slow", "out_of_memory", "crashed", "timed_out"]
 STATUSES: tuple[str, ...] = get_args(Status)
-# These depend on the machine or its load, so a later call tries again instead of believing the record.
-MACHINE_STATUSES = ("out_of_memory", "timed_out", "too_slow")
+# These depend on the speed of the machine and say nothing about an arm.
+MACHINE_STATUSES = ("timed_out", "too_slow")
+# These another limit or a quieter machine may cure, so a later call tries again instead of believing the record.
+RETRIED_STATUSES = (*MACHINE_STATUSES, "out_of_memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,8 @@ class RunSpec:
     device: Literal["cpu", "cuda"]
     threads: int  # of the worker: some sums, LayerNorm's weight gradient for one, are split by thread
     torch: str  # version: kernels change between releases
+    numpy: str  # version: initial values are its draws
+    fla: str  # version of the real package, where it serves; else "stand-ins"
     code: str  # sha256 of the sources of kernels/ and replication/ that take part
 
     @property
@@ -134,7 +138,7 @@ class RunRecord:
     parameters: int | None
     flops: float | None  # forward and backward of all steps; matmuls and convolutions
     tokens_per_second: float | None
-    wall_seconds: float
+    wall_seconds: float  # of the last process that worked on it
     peak_memory_bytes: int | None
     hardware: str
     versions: dict[str, str]

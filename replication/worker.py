@@ -91,8 +91,11 @@ def run(job: socket.socket, header: dict[str, Any], spec: RunSpec, windows: np.n
     tokens = np.memmap(header["train_tokens"], dtype=header["token_dtype"], mode="r")
     checkpoint = Path(header["checkpoint"]) if header["checkpoint"] else None
 
+    resumes = checkpoint is not None and checkpoint.exists()
+
     def emit(first: int, losses: np.ndarray) -> None:
-        send(job, {"kind": "steps", "first": first}, losses.astype(np.float32))
+        header = {"kind": "steps", "first": first, "restored": resumes and first == 0}
+        send(job, header, losses.astype(np.float32))
 
     train(model, spec, tokens, emit, checkpoint, header["checkpoint_seconds"])
     seed_libraries(spec.seed, "evaluation")  # a program may draw here too, resumed or not

@@ -73,6 +73,13 @@ def install(device: str | None = None) -> str:
     return STAND_INS
 
 
+def serving(device: str) -> str:
+    """What `install` will find for models on `device`: "stand-ins" or "fla <version>"; imports nothing."""
+    if device.startswith("cuda") and importlib.util.find_spec("fla") is not None:
+        return f"fla {importlib.metadata.version('flash-linear-attention')}"
+    return STAND_INS
+
+
 def torch_compile_is_off() -> bool:
     """Whether `torch.compile` returns functions as they are in this process."""
     return torch.compile is _uncompiled

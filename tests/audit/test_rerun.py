@@ -129,7 +129,7 @@ def test_an_arm_with_a_failed_seed_is_never_better_or_equivalent_and_its_failure
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [("diverged", "worse"), ("timed_out", "undecided"), ("too_slow", "undecided"), ("out_of_memory", "undecided")],
+    [("diverged", "worse"), ("timed_out", "undecided"), ("too_slow", "undecided"), ("out_of_memory", "worse")],
 )
 def test_a_weak_arm_that_also_failed_is_worse_unless_the_machine_was_to_blame(make_evidence, cfg, status, expected):
     evidence = make_evidence(set_status("weak", "cpu-small", [2], status), noise=0.002)

@@ -125,6 +125,8 @@ class Rig:
             device="cpu",
             threads=threads,
             torch=torch.__version__,
+            numpy=np.__version__,
+            fla="stand-ins",
             code=code_sha256(),
         )
 
