@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,15 @@ class Rig:
 def one_thread() -> None:
     """Tiny models gain nothing from threads, and spinning ones slow each other down on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_stand_ins_left() -> Iterator[None]:
+    """Workers end with the stand-ins that they install; here other libraries would take them for the real packages."""
+    yield
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("fla", "transformers") and module.__doc__ == "Plain-PyTorch stand-in.":
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,7 @@ class Shop:
 
     def start(self, results: Path, file_limit: int | None = None, **changes: object) -> subprocess.Popen[str]:
         def limit() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background is born deaf to Ctrl-C
             if file_limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -267,22 +268,21 @@ def test_a_claim_ends_with_its_block_even_by_an_exception(ledger: Ledger) -> Non
 # Disks.
 
 
-@pytest.fixture
-def small_files() -> Any:
+@contextlib.contextmanager
+def small_files() -> Iterator[None]:
     """Files of this process may not grow beyond 1 kB, as on a full disk (Python ignores the signal, so EFBIG)."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:  # before pytest writes its own output again
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_fills_up_is_one_line_and_earlier_runs_stay(
-    ledger: Ledger, rig: Any, record: RunRecord, request: pytest.FixtureRequest
-) -> None:
+def test_a_disk_that_fills_up_is_one_line_and_earlier_runs_stay(ledger: Ledger, rig: Any, record: RunRecord) -> None:
     other = make_record(rig, seed=8)
     ledger.store(other, CURVE, SOURCE)
-    request.getfixturevalue("small_files")
-    with pytest.raises(InputError) as caught:
+    with small_files(), pytest.raises(InputError) as caught:
         ledger.store(record, np.ones(1000, dtype=np.float32), SOURCE)
     place = ledger.root / "runs" / record.run_id
     assert str(caught.value) == f"cannot write {place}: File too large (paths.results sets the folder)"
@@ -291,13 +291,10 @@ def test_a_disk_that_fills_up_is_one_line_and_earlier_runs_stay(
     assert ledger.find(other.run_id) == other
 
 
-def test_a_full_disk_does_not_replace_an_earlier_record(
-    ledger: Ledger, rig: Any, record: RunRecord, request: pytest.FixtureRequest
-) -> None:
+def test_a_full_disk_does_not_replace_an_earlier_record(ledger: Ledger, rig: Any, record: RunRecord) -> None:
     failed = failure(rig, "timed_out")
     ledger.store(failed, CURVE[:3], SOURCE)
-    request.getfixturevalue("small_files")
-    with pytest.raises(InputError):
+    with small_files(), pytest.raises(InputError):
         ledger.store(record, np.ones(1000, dtype=np.float32), SOURCE)
     assert ledger.find(record.run_id) == failed
 
