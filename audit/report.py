@@ -69,9 +69,8 @@ def _publish(folder: Path, files: Mapping[str, str]) -> None:
         for part in {(scratch / name).parent for name in files} | {scratch}:
             sync_folder(part)
         scratch.rename(folder)
-    except BaseException:  # Ctrl-C included: a folder with half a report must not stay
+    finally:  # Ctrl-C included: a folder with half a report must not stay; a whole one has left this name
         shutil.rmtree(scratch, ignore_errors=True)
-        raise
     _point_latest(folder)
 
 

@@ -83,7 +83,7 @@ def _probe_all(engine: LocalEngine[Any, Any], bench: Bench, pending: list[Planne
 def _print_costs(pending: list[Planned], probes: dict[ProbeKey, Probe], slots: int) -> None:
     """Parameters, FLOPs and estimated time of each arm and scale, before anything starts."""
     print(f"{'scale':<14}{'arm':<34}{'parameters':>12}{'FLOPs a run':>13}{'s a run':>9}{'runs':>6}")
-    for key in sorted(probes, key=lambda key: next(i for i, p in enumerate(pending) if _key(p) == key)):
+    for key in dict.fromkeys(_key(planned) for planned in pending):
         runs = [planned for planned in pending if _key(planned) == key]
         scale, probe = runs[0].spec.scale, probes[key]
         if probe.error is not None:
