@@ -131,8 +131,6 @@ class promote_matmul(TorchFunctionMode):  # noqa: N801 - used like torch.no_grad
     which is what their siblings spell out as `.to(torch.bfloat16).to(q.dtype)`.
     """
 
-    promotions = 0  # so far in this process
-
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -143,5 +141,4 @@ class promote_matmul(TorchFunctionMode):  # noqa: N801 - used like torch.no_grad
         if func in _MATMULS and len(args) == 2 and args[0].dtype != args[1].dtype:
             wider = torch.promote_types(args[0].dtype, args[1].dtype)
             args = (args[0].to(wider), args[1].to(wider))
-            promote_matmul.promotions += 1
         return func(*args, **(kwargs or {}))
