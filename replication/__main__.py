@@ -12,7 +12,7 @@ from replication.execute import execute
 def run(overrides: Sequence[str]) -> None:
     """Compose, plan, execute."""
     configuration = configure(overrides)
-    plan, ledger, bench = open_bench(configuration)
+    plan, ledger, bench, _ = open_bench(configuration)
     execute(plan, ledger, bench, Path(configuration.bench.paths.results) / "tensorboard")
 
 

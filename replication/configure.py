@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from replication.certificate import Certificate, CertificateSettings
+from replication.certify import certify_all
 from replication.corpus import CorpusSettings, corpus_settings, prepare
 from replication.engines import EngineSettings
 from replication.ledger import Ledger
@@ -17,7 +19,7 @@ from replication.measure import Bench
 from replication.ngram import NgramSettings
 from replication.plan import CandidateSettings, Plan, build_plan, gather_arms
 from replication.published import PublishedSettings
-from replication.record import Optimiser, Scale
+from replication.record import HonestSettings, Optimiser, Scale
 from replication.settings import InputError, require, typed
 
 HELP = """usage: python -m {program} [session] [setting=value ...]
@@ -45,6 +47,8 @@ class BenchSettings:
     engine: EngineSettings
     candidates: CandidateSettings
     published: PublishedSettings
+    certificate: CertificateSettings
+    honest: HonestSettings
     ngram: NgramSettings
     baselines: tuple[str, ...]
     seeds: int
@@ -88,8 +92,12 @@ def configure(overrides: Sequence[str]) -> Configuration:
     )
 
 
-def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench]:
-    """The plan of a configuration, the ledger that holds its runs, and the bench that measures them."""
+def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench, dict[str, Certificate]]:
+    """The plan of a configuration, the ledger that holds its runs, the bench that measures them, and the certificates.
+
+    Arms without a certificate in the ledger's folder are certified first, since the plan depends on it; the
+    certificates go by candidate id.
+    """
     settings = configuration.bench
     device = settings.engine.resolved_device()
     arms = gather_arms(settings.baselines, settings.candidates, settings.published)
@@ -98,6 +106,7 @@ def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench]:
     bench = Bench(corpus, settings.engine, warn=print)
     for scale in settings.scale.values():
         bench.evaluation_offsets(scale)  # a corpus too small for a scale is said before anything runs
+    certificates = certify_all(arms, settings.certificate, settings.engine, ledger.root / "certificates")
     plan = build_plan(
         arms,
         settings.scale,
@@ -106,8 +115,10 @@ def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench]:
         corpus=corpus,
         device=device,
         threads=settings.engine.threads,
+        honest=settings.honest,
+        certificates=certificates,
     )
-    return plan, ledger, bench
+    return plan, ledger, bench, certificates
 
 
 def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:

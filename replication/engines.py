@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, Generic, Literal, TypeVar
@@ -76,6 +77,26 @@ class Ended:
     peak_memory_bytes: int
 
 
+class Job:
+    """The conversation with one job's process. A process that is gone takes what is sent and answers nothing."""
+
+    def __init__(self, sock: socket.socket, memory_bytes: int) -> None:
+        self._socket, self._memory_bytes = sock, memory_bytes
+        self.ended: Ended | None = None
+
+    def send(self, header: dict[str, Any], *arrays: np.ndarray) -> None:
+        """Send a frame; the first one tells the process its memory limit, too."""
+        with contextlib.suppress(ConnectionError):  # how the process ended says the rest
+            send(self._socket, {**header, "memory_bytes": self._memory_bytes}, *arrays)
+
+    def receive(self) -> tuple[dict[str, Any], list[np.ndarray]] | None:
+        """The next frame; None when there will be none. Raises WireError where it is no frame."""
+        try:
+            return receive(self._socket)
+        except ConnectionError:
+            return None
+
+
 class WarmWorker:
     """A process with PyTorch loaded that forks one child a job. Used by one thread at a time."""
 
@@ -111,22 +132,39 @@ class WarmWorker:
         Raises:
             Stopped: `close` was called meanwhile.
         """
+        refused = None
+        with self.job(seconds, memory_bytes) as job:
+            try:
+                job.send(header, *arrays)
+                while (frame := job.receive()) is not None:
+                    on_frame(*frame)
+                    if frame[0]["kind"] in ("done", "failed", "probe"):
+                        break
+            except WireError as error:
+                refused = str(error)
+        assert job.ended is not None
+        return replace(job.ended, refused=refused)
+
+    @contextlib.contextmanager
+    def job(self, seconds: float, memory_bytes: int) -> Iterator[Job]:
+        """A job's process, to talk to; it is killed on leaving, and how it ended is then known. Limits as for `run`."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 self._hand_over(theirs)
             self._child = self._read_control()[0]
             watch = _Watchdog(self._child, ours, seconds, memory_bytes)
+            job = Job(ours, memory_bytes)
             try:
-                refused = self._converse(ours, {**header, "memory_bytes": memory_bytes}, arrays, on_frame)
+                yield job
             finally:
                 _kill_group(self._child)
                 watch.stop()
-            _, status, peak = self._read_control()
-            self._child = None
+                _, status, peak = self._read_control()
+                self._child = None
+                job.ended = Ended(killed_for=watch.killed_for, exit_status=status, refused=None, peak_memory_bytes=peak)
         if self.stopping:
             raise Stopped
-        return Ended(killed_for=watch.killed_for, exit_status=status, refused=refused, peak_memory_bytes=peak)
 
     def _hand_over(self, job: socket.socket) -> None:
         if self.stopping:
@@ -137,25 +175,6 @@ class WarmWorker:
             if self.stopping:
                 raise Stopped from None
             raise
-
-    def _converse(
-        self,
-        ours: socket.socket,
-        header: dict[str, Any],
-        arrays: Sequence[np.ndarray],
-        on_frame: Callable[[dict[str, Any], list[np.ndarray]], None],
-    ) -> str | None:
-        try:
-            send(ours, header, *arrays)
-            while (frame := receive(ours)) is not None:
-                on_frame(*frame)
-                if frame[0]["kind"] in ("done", "failed", "probe"):
-                    break
-        except WireError as error:
-            return str(error)
-        except ConnectionError:
-            pass  # how the process ended says the rest
-        return None
 
     def _read_control(self) -> tuple[int, int, int]:
         data = b""

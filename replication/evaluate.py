@@ -1,15 +1,25 @@
 """The final score, computed here by the parent from a worker's logits.
 
-A worker gets the inputs of a validation window, which hold all its targets but the last: this keeps a program from
-writing its own score, not from seeing ahead. The check for leaks is a separate one.
+For the ordinary loss a worker gets the inputs of a validation window, which hold all its targets but the last: this
+keeps a program from writing its own score, not from seeing ahead. The honest loss takes that away too: each sampled
+position is scored on a row that holds the window up to there, and other text after it.
+
+Shape suffixes: W windows, R rows, P forward passes, N examples, T time, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from replication.initialise import keyed_generator
+from replication.record import HonestSettings
+from replication.settings import require
+
+LOGIT_BYTES = 32 << 20  # the logits of one forward pass, which also travel in one piece
 
 
 class NonFiniteLogits(Exception):
@@ -38,3 +48,100 @@ def negative_log_likelihood(logits_NTV: np.ndarray, targets_NT: np.ndarray) -> n
 def bits_per_byte(nats_per_token: float, bytes_per_token: float) -> float:
     """Cross-entropy in bits per byte of the underlying text."""
     return nats_per_token / (math.log(2) * bytes_per_token)
+
+
+def rows_per_pass(length: int, vocab_size: int) -> int:
+    """Rows of one forward pass of the evaluation: their float32 logits [rows, T, V] fill LOGIT_BYTES at most."""
+    return max(1, LOGIT_BYTES // (4 * length * vocab_size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HonestRows:
+    """Rows of which each is scored at one position, in the order in which they are evaluated.
+
+    Attributes:
+        inputs: int64 [R, T]; row r is window windows[r] up to and with position positions[r], then text of the
+            training split.
+        windows, positions: int64 [R].
+        passes: int64 [P]; rows of each forward pass, in turn.
+    """
+
+    inputs: np.ndarray
+    windows: np.ndarray
+    positions: np.ndarray
+    passes: np.ndarray
+
+
+def honest_rows(
+    inputs_WT: np.ndarray, train_tokens: np.ndarray, settings: HonestSettings, vocab_size: int
+) -> HonestRows:
+    """The rows of the honest evaluation; a function of its arguments alone, the same for every candidate and seed.
+
+    Positions are stratified over time and spread evenly over the windows; each gets `settings.draws` rows with other
+    text. No pass holds two rows of a window, and the rows of a window come in the order of their positions: so
+    neither the other rows of a batch nor anything kept from earlier calls can hold what follows a scored position.
+    The one exception: where evaluation windows touch, the first token of one is the last target of the one before.
+
+    Args:
+        inputs_WT: the evaluation windows without their last target, int64.
+        train_tokens: the training split, one-dimensional.
+
+    Raises:
+        InputError: the training split is shorter than a window.
+    """
+    count, length = inputs_WT.shape
+    require(len(train_tokens) >= length, f"the train split has {len(train_tokens)} tokens; one window takes {length}")
+    windows, positions = _sample(count, length, settings.positions)
+    windows, positions = np.repeat(windows, settings.draws), np.repeat(positions, settings.draws)
+    order, passes = _arrange(windows, positions, rows_per_pass(length, vocab_size))
+    windows, positions = windows[order], positions[order]
+    offsets = keyed_generator(0, "honest text").integers(len(train_tokens) - length + 1, size=len(windows))
+    rows = inputs_WT[windows]
+    for row, position, offset in zip(rows, positions, offsets, strict=True):
+        row[position + 1 :] = train_tokens[offset : offset + length - position - 1]
+    return HonestRows(inputs=rows, windows=windows, positions=positions, passes=passes)
+
+
+def _sample(count: int, length: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Window and position of each sample: one position a stratum of time, windows in turn, shuffled each time round."""
+    total = min(wanted, count * length)
+    generator = keyed_generator(0, "honest positions")
+    positions = ((np.arange(total) + generator.random(total)) * length / total).astype(np.int64)
+    rounds = -(-total // count)
+    windows = np.concatenate([generator.permutation(count) for _ in range(rounds)])[:total]
+    return windows, np.minimum(positions, length - 1)
+
+
+def _arrange(windows_R: np.ndarray, positions_R: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """An order of the rows, and how many of them make up each pass: first the earliest row of every window, then the
+    second of every window, and so on; each such round in passes of at most `most` rows.
+    """
+    by_window = np.lexsort((positions_R, windows_R))
+    sorted_windows = windows_R[by_window]
+    rounds = np.arange(len(by_window)) - np.searchsorted(sorted_windows, sorted_windows)
+    passes = [min(most, size - first) for size in np.bincount(rounds).tolist() for first in range(0, size, most)]
+    return by_window[np.lexsort((sorted_windows, rounds))], np.array(passes, dtype=np.int64)
+
+
+def estimate_leak_gain(rows: HonestRows, honest_R: np.ndarray, ordinary_WT: np.ndarray) -> tuple[float, float | None]:
+    """What seeing ahead saves, in the unit of the losses: the mean over rows of honest minus ordinary loss.
+
+    Added to the ordinary loss of all positions it gives the honest loss. The ordinary loss of the same position is a
+    control variate: what makes a position hard to predict cancels, and for a causal program nothing is left but
+    rounding.
+
+    Args:
+        honest_R: loss of the scored position of each row.
+        ordinary_WT: loss of every position of every window.
+
+    Returns:
+        The gain and its standard error, clustered by window (None with a single window). The error speaks of which
+        windows and positions were sampled. Runs of a plan share these, so it does not shrink with more seeds.
+    """
+    gains = honest_R - ordinary_WT[rows.windows, rows.positions]
+    gain = float(gains.mean())
+    count = len(np.unique(rows.windows))
+    if count < 2:
+        return gain, None
+    sums = np.bincount(rows.windows, weights=gains - gain)
+    return gain, math.sqrt(count / (count - 1) * float((sums**2).sum())) / len(gains)

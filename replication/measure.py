@@ -16,7 +16,14 @@ import numpy as np
 from replication.candidate import Candidate
 from replication.corpus import Corpus, evaluation_windows, read_windows
 from replication.engines import Ended, EngineSettings, WarmWorker
-from replication.evaluate import NonFiniteLogits, bits_per_byte, negative_log_likelihood
+from replication.evaluate import (
+    HonestRows,
+    NonFiniteLogits,
+    bits_per_byte,
+    estimate_leak_gain,
+    honest_rows,
+    negative_log_likelihood,
+)
 from replication.ledger import writing
 from replication.provenance import code_commit, hardware, now, version_of
 from replication.record import RunRecord, RunSpec, Scale, Status
@@ -55,7 +62,8 @@ class _Answer:
     """What a worker has sent so far; every frame is checked against what the job may send."""
 
     spec: RunSpec
-    targets: np.ndarray
+    targets: np.ndarray  # [windows, T]
+    rows: HonestRows | None
     on_steps: Callable[[int, np.ndarray], None]
     curve: np.ndarray
     steps: int = 0
@@ -64,11 +72,15 @@ class _Answer:
     notes: tuple[str, ...] = ()
     training_began: float | None = None
     training_ended: float | None = None
-    scored: int = 0
-    loss_sum: float = 0.0
+    scored: int = 0  # windows
+    honest_scored: int = 0  # rows
     finite: bool = True
     done: bool = False
     failure: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.losses = np.full(self.targets.shape, np.nan)
+        self.honest_losses = np.full(0 if self.rows is None else len(self.rows.inputs), np.nan)
 
     def take(self, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
         """Accept one frame. Raises WireError where it is not what the protocol says."""
@@ -78,12 +90,14 @@ class _Answer:
             self.training_began = time.monotonic()
         elif kind == "steps":
             self._take_steps(_whole(header, "first"), _one(arrays), restored=header.get("restored") is True)
+        elif kind == "honest":
+            self._take_honest(_whole(header, "first"), _one(arrays))
         elif kind == "logits":
             self._take_logits(_whole(header, "first"), _one(arrays))
         elif kind == "failed":
-            self.failure = _checked_failure(header)
+            self.failure = checked_failure(header)
         elif kind == "done":
-            self.done = self.scored == len(self.targets) and self.steps == self.spec.scale.steps
+            self.done = self.scored == len(self.targets) and self._trained and self._honest_complete
         else:
             raise WireError(f"unexpected frame {str(kind)[:40]!r}")
 
@@ -99,22 +113,55 @@ class _Answer:
             self.restored_steps, self.training_began = len(losses), self.training_ended
         self.on_steps(first, losses)
 
+    @property
+    def _trained(self) -> bool:
+        return self.steps == self.spec.scale.steps
+
+    @property
+    def _honest_complete(self) -> bool:
+        return self.honest_scored == len(self.honest_losses)
+
+    def _take_honest(self, first: int, logits: np.ndarray) -> None:
+        expected = (len(logits), self.spec.corpus.vocab_size) if logits.ndim == 2 else None
+        in_order = self._trained and self.scored == 0 and first == self.honest_scored
+        if self.rows is None or not in_order or logits.shape != expected:
+            raise WireError("honest logits out of order or of the wrong shape")
+        if not 0 < len(logits) <= len(self.honest_losses) - first:
+            raise WireError("honest logits of another number of rows")
+        part = slice(first, first + len(logits))
+        targets = self.targets[self.rows.windows[part], self.rows.positions[part]]
+        self.honest_losses[part] = self._score(logits[:, None], targets[:, None])[:, 0]
+        self.honest_scored += len(logits)
+
     def _take_logits(self, first: int, logits: np.ndarray) -> None:
         expected = (len(logits), self.targets.shape[1], self.spec.corpus.vocab_size) if logits.ndim == 3 else None
-        complete = self.steps == self.spec.scale.steps
         if (
-            not complete
+            not self._trained
+            or not self._honest_complete
             or first != self.scored
             or logits.shape != expected
             or not 0 < len(logits) <= len(self.targets) - first
         ):
             raise WireError("logits out of order or of the wrong shape")
+        part = slice(first, first + len(logits))
+        self.losses[part] = self._score(logits, self.targets[part])
+        self.scored += len(logits)
+
+    def _score(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Losses of `targets`; NaN, and `finite` is false from then on, where a logit is not finite."""
         try:
-            losses = negative_log_likelihood(logits, self.targets[first : first + len(logits)])
-            self.loss_sum += float(losses.sum())
+            return negative_log_likelihood(logits, targets)
         except NonFiniteLogits:
             self.finite = False
-        self.scored += len(logits)
+            return np.full(targets.shape, np.nan)
+
+    def scores(self) -> dict[str, float | None]:
+        """The losses of a complete answer as the record names them, in nats per token."""
+        loss = float(self.losses.mean())
+        if self.rows is None:
+            return {"val_loss": loss, "honest_loss": loss, "leak_gain": None, "leak_gain_se": None}
+        gain, error = estimate_leak_gain(self.rows, self.honest_losses, self.losses)
+        return {"val_loss": loss, "honest_loss": loss + gain, "leak_gain": gain, "leak_gain_se": error}
 
 
 class Bench:
@@ -136,7 +183,7 @@ class Bench:
         )
         if answers:
             return answers[0]
-        return Probe(parameters=None, flops_per_step=None, seconds_per_step=None, error=_explain(ended))
+        return Probe(parameters=None, flops_per_step=None, seconds_per_step=None, error=explain(ended))
 
     def measure(
         self,
@@ -147,15 +194,20 @@ class Bench:
         on_steps: Callable[[int, np.ndarray], None],
     ) -> tuple[RunRecord, np.ndarray]:
         """Train and score one run; returns its record and its loss curve (float32, nats per token)."""
-        scale = planned.spec.scale
+        spec, scale = planned.spec, planned.spec.scale
         windows = read_windows(self.corpus.open("val"), self.evaluation_offsets(scale), scale.sequence_length)
+        inputs, targets = np.ascontiguousarray(windows[:, :-1]), windows[:, 1:]
+        rows, arrays = None, [inputs]
+        if spec.honest is not None:
+            rows = honest_rows(inputs, self.train_tokens, spec.honest, spec.corpus.vocab_size)
+            arrays += [rows.inputs, rows.positions, rows.passes]
         checkpoint = work / "checkpoint"
         started, began = now(), time.monotonic()
         for _ in range(2):
-            answer = _Answer(planned.spec, windows[:, 1:], on_steps, np.full(scale.steps, np.nan, dtype=np.float32))
+            answer = _Answer(spec, targets, rows, on_steps, np.full(scale.steps, np.nan, dtype=np.float32))
             ended = worker.run(
                 self._header("train", planned, checkpoint),
-                [np.ascontiguousarray(windows[:, :-1])],
+                arrays,
                 answer.take,
                 self._time_limit(planned, probe),
                 self._memory_bytes(),
@@ -172,7 +224,9 @@ class Bench:
     ) -> tuple[RunRecord, np.ndarray]:
         spec = planned.spec
         status, error, step = _outcome(answer, ended)
-        val_loss = answer.loss_sum / answer.targets.size if status == "ok" else None
+        names = ("val_loss", "honest_loss", "leak_gain", "leak_gain_se")
+        scores = answer.scores() if status == "ok" else dict.fromkeys(names)
+        honest = scores["honest_loss"]
         training = (answer.training_ended or 0.0) - (answer.training_began or 0.0)
         done_tokens = (answer.steps - answer.restored_steps) * spec.scale.batch_size * spec.scale.sequence_length
         record = RunRecord(
@@ -182,8 +236,8 @@ class Bench:
             status=status,
             error=error,
             failed_step=step,
-            val_loss=val_loss,
-            bits_per_byte=None if val_loss is None else bits_per_byte(val_loss, self.corpus.bytes_per_token["val"]),
+            **scores,
+            bits_per_byte=None if honest is None else bits_per_byte(honest, self.corpus.bytes_per_token["val"]),
             steps_done=answer.steps,
             parameters=answer.parameters or probe.parameters,
             flops=None if probe.flops_per_step is None else probe.flops_per_step * spec.scale.steps,
@@ -239,11 +293,13 @@ def _outcome(answer: _Answer, ended: Ended) -> tuple[Status, str | None, int | N
     if answer.done:
         return "diverged", "non-finite logits in the final evaluation", answer.spec.scale.steps
     if ended.killed_for == "time":
-        return "timed_out", _explain(ended), None
-    return ("out_of_memory" if ended.killed_for == "memory" else "crashed"), _explain(ended), None
+        return "timed_out", explain(ended), None
+    return ("out_of_memory" if ended.killed_for == "memory" else "crashed"), explain(ended), None
 
 
-def _explain(ended: Ended) -> str:
+def explain(ended: Ended) -> str:
+    """Why a job ended without a result, in one line."""
+    """Why a job ended without its result, in a line."""
     if ended.killed_for is not None:
         return f"killed at its {ended.killed_for} limit"
     if ended.refused is not None and ended.exit_status == signal.SIGKILL:
@@ -256,7 +312,7 @@ def _explain(ended: Ended) -> str:
 def _checked_probe(header: dict[str, Any]) -> Probe:
     if header["kind"] == "failed":
         return Probe(
-            parameters=None, flops_per_step=None, seconds_per_step=None, error=_checked_failure(header)["error"]
+            parameters=None, flops_per_step=None, seconds_per_step=None, error=checked_failure(header)["error"]
         )
     if header["kind"] != "probe":
         raise WireError(f"unexpected frame {str(header['kind'])[:40]!r}")
@@ -268,7 +324,9 @@ def _checked_probe(header: dict[str, Any]) -> Probe:
     )
 
 
-def _checked_failure(header: dict[str, Any]) -> dict[str, Any]:
+def checked_failure(header: dict[str, Any]) -> dict[str, Any]:
+    """Status, error and step of a frame that reports a failure. Raises WireError where it is none."""
+    """Status, error (one printable line) and step of a `failed` frame. Raises WireError where it is malformed."""
     status, error, step = header.get("status"), header.get("error"), header.get("step")
     if status not in WORKER_STATUSES or not isinstance(error, str) or not (step is None or type(step) is int):
         raise WireError("malformed failure")

@@ -13,11 +13,12 @@ import torch
 
 from replication import compat
 from replication.candidate import Candidate, read_candidate
+from replication.certificate import Certificate
 from replication.corpus import Corpus
 from replication.measure import Planned
 from replication.provenance import code_sha256
 from replication.published import PublishedSettings, load_published
-from replication.record import CorpusRef, Optimiser, RunSpec, Scale
+from replication.record import CorpusRef, HonestSettings, Optimiser, RunSpec, Scale
 from replication.settings import InputError, require
 
 HERE = Path(__file__).parent
@@ -66,8 +67,15 @@ def build_plan(
     corpus: Corpus,
     device: Literal["cpu", "cuda"],
     threads: int,
+    honest: HonestSettings,
+    certificates: Mapping[str, Certificate],
 ) -> Plan:
-    """All runs of all arms at all scales with all seeds."""
+    """All runs of all arms at all scales with all seeds.
+
+    An arm gets the honest loss measured as `honest` says unless its certificate (by candidate id) says that it does
+    not look ahead.
+    """
+    causal = {identity for identity, certificate in certificates.items() if certificate.causal}
     reference = CorpusRef(name=corpus.name, sha256=corpus.sha256, vocab_size=corpus.vocab_size)
     runs = tuple(
         Planned(
@@ -76,6 +84,7 @@ def build_plan(
                 scale=scale,
                 optimiser=optimiser,
                 corpus=reference,
+                honest=None if arm.id in causal else honest,
                 seed=seed,
                 device=device,
                 threads=threads,

@@ -40,6 +40,14 @@ class PublishedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableColumns:
+    """Columns of the search's table that hold one scale's losses and mean benchmark scores."""
+
+    loss: str
+    benchmark: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchTable:
     """Where the search's own losses stand: a CSV table, its columns, and the row of each baseline."""
 
@@ -48,6 +56,7 @@ class SearchTable:
     loss_column: str
     unit: str
     baselines: dict[str, str]
+    scales: dict[str, TableColumns]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,25 +75,69 @@ class PublishedSettings:
     search: SearchTable
 
 
+@dataclass(frozen=True, kw_only=True)
+class PublishedTable:
+    """Rows of the search's table, values as printed: baselines by name, programs by index, and the others by name.
+
+    The others bear a name that no program has, or several.
+    """
+
+    baselines: dict[str, Row]
+    programs: dict[int, Row]
+    others: dict[str, Row]
+
+
 def load_published(settings: PublishedSettings) -> list[Candidate]:
     """The selected programs as candidates, in the order asked for (`top`: best first).
 
     Raises:
         InputError: the folder or file is missing or not what it should be, or the selection does not fit it.
     """
-    root = published_root(settings)
-    if settings.download:
-        for wanted in (settings.gallery, settings.tree):
-            _download(settings.url, wanted, root)
-    path = root / settings.gallery.file
-    rows = _read_rows(path, settings.gallery.sha256)
+    path, rows = _gallery(settings)
     selected = _select(rows, settings)
-    scores = _search_scores(rows, root / settings.search.table, settings.search)
+    scores = _search_scores(rows, path.parent / settings.search.table, settings.search)
     candidates = [_candidate(row, path.name, scores.get(row["index"])) for row in selected]
     for name, count in Counter(candidate.name for candidate in candidates).items():
         if not name or count > 1:
             raise InputError(f"{path}: {count} selected rows have the name {name!r}; select others, or rename them")
     return candidates
+
+
+def load_gallery(settings: PublishedSettings) -> dict[int, Candidate]:
+    """Every program by its index, in the order of the file, without the losses of the search. Names may repeat.
+
+    Raises:
+        InputError: as `load_published`.
+    """
+    path, rows = _gallery(settings)
+    return {row["index"]: _candidate(row, path.name, None) for row in rows}
+
+
+def load_search_table(settings: PublishedSettings) -> PublishedTable:
+    """The search's table, joined to the programs by name, underscores being spaces; empty where there is no table.
+
+    Raises:
+        InputError: a column of `published.search` or a baseline's row is missing, or two rows have one name.
+    """
+    path, programs = _gallery(settings)
+    path, search = path.parent / settings.search.table, settings.search
+    if not path.exists():
+        log.info("%s is not there: published programs carry no search losses", path)
+        return PublishedTable(baselines={}, programs={}, others={})
+    columns = [column for scale in search.scales.values() for column in (scale.loss, scale.benchmark)]
+    entries = _table_entries(path, search, {f"scales: {column}": column for column in columns})
+    for name, rows in entries.items():
+        if len(rows) > 1:
+            raise InputError(f"{path}: {len(rows)} rows are named {name!r}")
+    for baseline, name in search.baselines.items():
+        if _same_name(name) not in entries:
+            raise InputError(f"published.search.baselines.{baseline}: {path} has no row {name!r}")
+    baselines = {baseline: entries.pop(_same_name(name))[0] for baseline, name in search.baselines.items()}
+    names = {program["index"]: _same_name(program.get("name_new")) for program in programs}
+    several = Counter(names.values())
+    unique = {index: name for index, name in names.items() if several[name] == 1 and name in entries}
+    found = {index: entries.pop(name)[0] for index, name in unique.items()}
+    return PublishedTable(baselines=baselines, programs=found, others={name: rows[0] for name, rows in entries.items()})
 
 
 def published_root(settings: PublishedSettings) -> Path:
@@ -108,6 +161,16 @@ def _candidate(row: Row, file: str, search: SearchScore | None) -> Candidate:
 
 
 # Reading.
+
+
+def _gallery(settings: PublishedSettings) -> tuple[Path, list[Row]]:
+    """The gallery's path and its checked rows; fetched first where the settings say so."""
+    root = published_root(settings)
+    if settings.download:
+        for wanted in (settings.gallery, settings.tree):
+            _download(settings.url, wanted, root)
+    path = root / settings.gallery.file
+    return path, _read_rows(path, settings.gallery.sha256)
 
 
 def _read_rows(path: Path, sha256: str | None) -> list[Row]:
@@ -209,18 +272,8 @@ def _search_scores(rows: list[Row], path: Path, table: SearchTable) -> dict[int,
     if not path.exists():
         log.info("%s is not there: published candidates carry no search scores", path)
         return {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            entries = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot read the table of the search's losses: {error}") from error
-    for setting, column in (("name_column", table.name_column), ("loss_column", table.loss_column)):
-        if column not in (reader.fieldnames or ()):
-            raise InputError(f"published.search.{setting}: {path} has no column {column!r}")
-    losses: dict[str, list[str]] = {}
-    for entry in entries:
-        losses.setdefault(_same_name(entry[table.name_column]), []).append(entry[table.loss_column])
+    entries = _table_entries(path, table, {"loss_column": table.loss_column})
+    losses = {name: [entry[table.loss_column] for entry in found] for name, found in entries.items()}
     baselines = {
         baseline: _baseline_loss(losses.get(_same_name(row), []), f"published.search.baselines.{baseline}: {row!r}")
         for baseline, row in table.baselines.items()
@@ -233,7 +286,7 @@ def _search_scores(rows: list[Row], path: Path, table: SearchTable) -> dict[int,
         if in_gallery[name] != 1 or len(found) != 1:
             count = (in_gallery[name], len(found), name)
             log.info("index %s: no search loss: %d programs and %d table rows are named %r", row["index"], *count)
-        elif (loss := _number(found[0])) is None:
+        elif (loss := finite_number(found[0])) is None:
             log.info("index %s: no search loss: the table has %r", row["index"], found[0])
         else:
             where = f"{path.name}, row {name!r}, column {table.loss_column}"
@@ -241,11 +294,29 @@ def _search_scores(rows: list[Row], path: Path, table: SearchTable) -> dict[int,
     return scores
 
 
+def _table_entries(path: Path, table: SearchTable, columns: dict[str, str]) -> dict[str, list[Row]]:
+    """Rows of the table by name. columns: setting below published.search -> the column that must be there."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            entries = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot read the table of the search's losses: {error}") from error
+    for setting, column in {"name_column": table.name_column, **columns}.items():
+        if column not in (reader.fieldnames or ()):
+            raise InputError(f"published.search.{setting}: {path} has no column {column!r}")
+    named: dict[str, list[Row]] = {}
+    for entry in entries:
+        named.setdefault(_same_name(entry[table.name_column]), []).append(entry)
+    return named
+
+
 def _same_name(name: str | None) -> str:
     return (name or "").replace("_", " ").strip()
 
 
-def _number(text: str | None) -> float | None:
+def finite_number(text: str | None) -> float | None:
+    """The number that a cell of a table holds; None where it holds none, or no finite one."""
     try:
         value = float(text or "")
     except ValueError:
@@ -254,7 +325,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _baseline_loss(found: list[str], where: str) -> float:
-    value = _number(found[0]) if len(found) == 1 else None
+    value = finite_number(found[0]) if len(found) == 1 else None
     if value is None:
         raise InputError(f"{where} should be one row of the table with a finite loss; found {found or 'none'}")
     return value

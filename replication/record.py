@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from replication.settings import InputError, require, typed
 
-SCHEMA = "archaudit.run/1"
+SCHEMA = "archaudit.run/2"
 
 Status = Literal["ok", "diverged", "leaky", "too_slow", "out_of_memory", "crashed", "timed_out"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -101,6 +101,18 @@ class CorpusRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HonestSettings:
+    """How the honest loss of a program that may look ahead is sampled (`evaluate.honest_rows`)."""
+
+    positions: int  # of all evaluation windows together
+    draws: int  # replaced futures a position
+
+    def __post_init__(self) -> None:
+        for field in ("positions", "draws"):
+            require(getattr(self, field) > 0, f"honest.{field}: must be above 0, got {getattr(self, field)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """Everything that decides the numbers of a run. Same spec, same bits on the same machine."""
 
@@ -108,6 +120,7 @@ class RunSpec:
     scale: Scale
     optimiser: Optimiser
     corpus: CorpusRef
+    honest: HonestSettings | None  # None: certified not to look ahead, so its ordinary loss is its honest one
     seed: int
     device: Literal["cpu", "cuda"]
     threads: int  # of the worker: some sums, LayerNorm's weight gradient for one, are split by thread
@@ -132,8 +145,11 @@ class RunRecord:
     status: Status
     error: str | None
     failed_step: int | None
-    val_loss: float | None  # nats per token on the fixed validation windows
-    bits_per_byte: float | None
+    val_loss: float | None  # nats per token on the fixed validation windows, whole windows at a time
+    honest_loss: float | None  # the same with nothing to see ahead: val_loss + leak_gain, or val_loss where certified
+    leak_gain: float | None  # nats per token that seeing ahead saves; None where certified
+    leak_gain_se: float | None  # its standard error over windows; None where there is none, or only one window
+    bits_per_byte: float | None  # of the honest loss: the score that counts
     steps_done: int
     parameters: int | None
     flops: float | None  # forward and backward of all steps; matmuls and convolutions
@@ -148,12 +164,21 @@ class RunRecord:
     ended: str
 
     def __post_init__(self) -> None:
-        scores = (self.val_loss, self.bits_per_byte)
-        if self.status == "ok":
-            sound = all(score is not None and math.isfinite(score) for score in scores)
-            require(sound, f"run {self.run_id}: status ok needs finite scores, got {scores}")
+        scores = (self.val_loss, self.honest_loss, self.bits_per_byte)
+        leak = (self.leak_gain, self.leak_gain_se)
+        where = f"run {self.run_id}"
+        if self.status != "ok":
+            none = (*scores, *leak) == (None,) * 5
+            require(none, f"{where}: a failure has a status and no score, got {(*scores, *leak)}")
+            return
+        sound = all(score is not None and math.isfinite(score) for score in scores)
+        require(sound, f"{where}: status ok needs finite scores, got {scores}")
+        if self.spec.honest is None:
+            same = self.honest_loss == self.val_loss and leak == (None, None)
+            require(same, f"{where}: a certified program has its ordinary loss and no leak gain, got {leak}")
         else:
-            require(scores == (None, None), f"run {self.run_id}: a failure has a status and no score, got {scores}")
+            known = self.leak_gain is not None and math.isfinite(self.leak_gain)
+            require(known, f"{where}: a program without a certificate needs a finite leak gain, got {self.leak_gain}")
 
     def to_json(self) -> str:
         """The record as indented JSON text, without NaN or infinity."""

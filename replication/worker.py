@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,17 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from replication import compat
+from replication.candidate import python_state, restore_python_state
+from replication.evaluate import rows_per_pass
 from replication.initialise import seed_libraries
 from replication.model import build_model
 from replication.program import SOURCE_NAME, CandidateError
 from replication.record import RunSpec
 from replication.settings import typed
+from replication.subject import Subject, attend
 from replication.train import CheckpointError, Diverged, train
 from replication.wire import CONTROL, receive, send
 
-LOGIT_BYTES = 32 << 20  # logits travel in pieces of about this size
 _PR_SET_PDEATHSIG = 1
 
 
@@ -71,6 +74,10 @@ def answer(job: socket.socket) -> None:
     header, arrays = frame
     sys.excepthook = lambda _kind, error, _trace: _report(job, error)
     _prepare_process(header)
+    if header["kind"] == "examine":
+        compat.install(header["spec"]["device"])
+        attend(job, Subject(header["source"], header["hidden_size"], header["num_heads"], header["spec"]["device"]))
+        return
     spec = typed(RunSpec, header["spec"], "job.spec")
     notes = [f"fla: {compat.install(spec.device)}"]
     if compat.torch_compile_is_off() and "torch.compile" in header["source"]:
@@ -81,11 +88,14 @@ def answer(job: socket.socket) -> None:
     if header["kind"] == "probe":
         probe(job, header["source"], spec, notes)
     else:
-        run(job, header, spec, arrays[0], notes)
+        run(job, header, spec, arrays, notes)
 
 
-def run(job: socket.socket, header: dict[str, Any], spec: RunSpec, windows: np.ndarray, notes: list[str]) -> None:
-    """Train a candidate and send its loss curve and its logits on the evaluation windows [W, T]."""
+def run(job: socket.socket, header: dict[str, Any], spec: RunSpec, arrays: list[np.ndarray], notes: list[str]) -> None:
+    """Train a candidate; send its loss curve and its logits, honest ones first if there are rows for them.
+
+    arrays: evaluation windows [W, T]; for the honest loss also rows [R, T], scored positions [R], rows of a pass [P].
+    """
     model = build_model(header["source"], spec.scale, spec.corpus.vocab_size, spec.seed).to(spec.device)
     send(job, {"kind": "model", "parameters": _count(model), "notes": notes})
     tokens = np.memmap(header["train_tokens"], dtype=header["token_dtype"], mode="r")
@@ -98,15 +108,42 @@ def run(job: socket.socket, header: dict[str, Any], spec: RunSpec, windows: np.n
         send(job, header, losses.astype(np.float32))
 
     train(model, spec, tokens, emit, checkpoint, header["checkpoint_seconds"])
-    seed_libraries(spec.seed, "evaluation")  # a program may draw here too, resumed or not
     model.eval()
-    piece = max(1, LOGIT_BYTES // (4 * windows.shape[1] * spec.corpus.vocab_size))
+    windows, *honest = arrays
+    piece = rows_per_pass(windows.shape[1], spec.corpus.vocab_size)
     with torch.no_grad():
+        if honest:  # before the windows: a program that remembers them would know what follows
+            _evaluate_honestly(job, model, spec, *honest)
+        seed_libraries(spec.seed, "evaluation")  # a program may draw here too, resumed or not
         for first in range(0, len(windows), piece):
             inputs = torch.from_numpy(windows[first : first + piece].copy()).to(spec.device)
             logits, _ = model(inputs)
             send(job, {"kind": "logits", "first": first}, logits.cpu().numpy())
     send(job, {"kind": "done"})
+
+
+def _evaluate_honestly(
+    job: socket.socket, model: nn.Module, spec: RunSpec, rows: np.ndarray, positions: np.ndarray, passes: np.ndarray
+) -> None:
+    """Send the logits [rows, V] of each row's scored position, and leave the model's state as it was."""
+    tensors = {name: tensor.detach().clone() for name, tensor in _tensors(model)}
+    rest = python_state(model)
+    seed_libraries(spec.seed, "honest evaluation")
+    for last, size in zip(passes.cumsum().tolist(), passes.tolist(), strict=True):
+        part = slice(last - size, last)
+        logits, _ = model(torch.from_numpy(rows[part].copy()).to(spec.device))
+        scored = logits[torch.arange(size), torch.from_numpy(positions[part].copy())]
+        send(job, {"kind": "honest", "first": part.start}, scored.cpu().numpy())
+    for name, tensor in _tensors(model):
+        before = tensors.get(name)
+        if before is not None and before.shape == tensor.shape and not torch.equal(before, tensor):
+            tensor.copy_(before)
+    restore_python_state(model, rest)
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 def probe(job: socket.socket, source: str, spec: RunSpec, notes: list[str]) -> None:

@@ -18,7 +18,7 @@ from replication.corpus.files import FilesSettings
 from replication.engines import EngineSettings, WarmWorker
 from replication.measure import Bench, Planned, Probe
 from replication.provenance import code_sha256
-from replication.record import CorpusRef, Optimiser, RunRecord, RunSpec, Scale
+from replication.record import CorpusRef, HonestSettings, Optimiser, RunRecord, RunSpec, Scale
 
 SCALE = Scale(
     name="tiny",
@@ -35,6 +35,7 @@ SCALE = Scale(
     evaluation_windows=8,
     matmul_precision="highest",
 )
+HONEST = HonestSettings(positions=60, draws=2)
 OPTIMISER = Optimiser(
     beta1=0.9,
     beta2=0.95,
@@ -102,6 +103,7 @@ class Rig:
     folder: Path
 
     scale = SCALE
+    honest = HONEST
     optimiser = OPTIMISER
     source = staticmethod(mixer_source)
     stateful = STATEFUL
@@ -114,6 +116,7 @@ class Rig:
         seed: int = 7,
         threads: int = 1,
         optimiser: dict[str, Any] | None = None,
+        honest: HonestSettings | None = None,
         **scale: Any,
     ) -> RunSpec:
         corpus = CorpusRef(name=self.corpus.name, sha256=self.corpus.sha256, vocab_size=self.corpus.vocab_size)
@@ -122,6 +125,7 @@ class Rig:
             scale=dataclasses.replace(SCALE, **scale),
             optimiser=dataclasses.replace(OPTIMISER, **(optimiser or {})),
             corpus=corpus,
+            honest=honest,
             seed=seed,
             device="cpu",
             threads=threads,

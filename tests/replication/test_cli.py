@@ -182,8 +182,14 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
-def started_and_paused(shop: Shop, results: Path, slots: int) -> tuple[set[int], subprocess.Popen[str]]:
-    """A command whose workers all stand in the middle of a run, after one run of the baseline each; and its workers."""
+def started_and_paused(
+    shop: Shop, undisturbed: Path, results: Path, slots: int
+) -> tuple[set[int], subprocess.Popen[str]]:
+    """A command whose workers all stand in the middle of a run, after one run of the baseline each; and its workers.
+
+    The certificates are there already: the candidate would pause while it is examined, too.
+    """
+    shutil.copytree(undisturbed / "ledger" / "certificates", results / "ledger" / "certificates")
     shop.pause.mkdir()
     process = shop.start(results, **{"engine.processes": slots, "engine.checkpoint_seconds": 0})
     wait_for(lambda: len(list(shop.pause.iterdir())) == slots)
@@ -309,10 +315,10 @@ def test_a_disk_that_fills_up_ends_the_command_and_keeps_what_was_measured(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_command_keeps_finished_runs_and_leaves_no_process(
-    shop: Shop, tmp_path: Path, number: signal.Signals
+    shop: Shop, undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     results, slots = tmp_path / "results", 2 if number == signal.SIGINT else 1
-    workers, process = started_and_paused(shop, results, slots)
+    workers, process = started_and_paused(shop, undisturbed, results, slots)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -327,7 +333,7 @@ def test_after_kill_9_the_workers_end_too_and_a_second_command_gives_the_same_by
     shop: Shop, undisturbed: Path, tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
-    workers, process = started_and_paused(shop, results, 1)
+    workers, process = started_and_paused(shop, undisturbed, results, 1)
     process.kill()
     wait_for(lambda: not alive(workers), seconds=20)
     process.communicate()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import os
 import resource
 import signal
@@ -47,6 +49,9 @@ def make_record(rig: Any, seed: int = 7, **changes: Any) -> RunRecord:
         error=None,
         failed_step=None,
         val_loss=1.25,
+        honest_loss=1.25,
+        leak_gain=None,
+        leak_gain_se=None,
         bits_per_byte=1.8,
         steps_done=12,
         parameters=100,
@@ -65,7 +70,7 @@ def make_record(rig: Any, seed: int = 7, **changes: Any) -> RunRecord:
 
 
 def failure(rig: Any, status: str) -> RunRecord:
-    return make_record(rig, status=status, error="why", val_loss=None, bits_per_byte=None)
+    return make_record(rig, status=status, error="why", val_loss=None, honest_loss=None, bits_per_byte=None)
 
 
 def entries(ledger: Ledger, name: str) -> list[str]:
@@ -318,3 +323,16 @@ def test_a_work_folder_serves_a_run_until_it_is_cleared(ledger: Ledger) -> None:
     ledger.clear_work("run")
     ledger.clear_work("run")
     assert entries(ledger, "work") == []
+
+
+def test_a_run_of_an_older_schema_is_set_aside_and_measured_again(ledger: Ledger, record: RunRecord) -> None:
+    ledger.store(record, CURVE, SOURCE)
+    folder = ledger.root / "runs" / record.run_id
+    old = record.to_json().replace("archaudit.run/2", "archaudit.run/1").encode()
+    sums = json.loads((folder / "sha256.json").read_text())
+    (folder / "record.json").write_bytes(old)
+    (folder / "sha256.json").write_text(json.dumps({**sums, "record.json": hashlib.sha256(old).hexdigest()}))
+    assert ledger.reusable(record.run_id) is None
+    assert len(entries(ledger, "torn")) == 1
+    ledger.store(record, CURVE, SOURCE)
+    assert ledger.find(record.run_id) == record

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from replication.certificate import CHECKS, Certificate, CertificateSettings, CheckResult, Outcome
 from replication.configure import compose
 from replication.plan import BASELINES, VARIANTS, CandidateSettings, Plan, build_plan, gather_arms
 from replication.provenance import code_sha256
@@ -98,7 +99,46 @@ def make_plan(rig: Any, **changes: Any) -> Plan:
     arms = (rig.candidate("a = 1", "a"), rig.candidate("b = 1", "b"))
     scales = {name: dataclasses.replace(rig.scale, name=name) for name in ("small", "large")}
     settings = {"seeds": range(10, 13), "optimiser": rig.optimiser, "corpus": rig.corpus, "device": "cpu", "threads": 1}
+    settings |= {"honest": rig.honest, "certificates": {}}
     return build_plan(arms, scales, **{**settings, **changes})
+
+
+def certificate(source: str, **outcomes: Outcome) -> Certificate:
+    settings = typed(CertificateSettings, compose("replicate", [])["certificate"], "certificate")
+    checks = {
+        check: CheckResult(outcome=outcomes.get(check, "certified"), detail="-", size=0.0, limit=0.0, violations=())
+        for check in CHECKS
+    }
+    return Certificate(
+        candidate=source,
+        checks=dict(checks),
+        settings=settings,
+        device="cpu",
+        torch="2",
+        code="0",
+        parameters=1,
+        notes=(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "certified"),
+    [
+        ({}, True),
+        ({"length": "violated", "mode": "not_runnable", "cost": "violated"}, True),
+        ({"future": "violated"}, False),
+        ({"batch": "violated"}, False),
+        ({"future": "not_runnable"}, False),
+        ({"batch": "not_runnable"}, False),
+    ],
+)
+def test_only_a_program_certified_not_to_look_ahead_is_spared_the_honest_loss(
+    rig: Any, outcomes: dict[str, Outcome], certified: bool
+) -> None:
+    arm = make_plan(rig).arms[0]
+    plan = make_plan(rig, certificates={arm.id: certificate(arm.id, **outcomes)})
+    honest = {(run.candidate.name, run.spec.honest) for run in plan.runs}
+    assert honest == {("a", None if certified else rig.honest), ("b", rig.honest)}
 
 
 def test_a_plan_is_every_arm_at_every_scale_with_every_seed_and_seeds_stay_together(rig: Any) -> None:

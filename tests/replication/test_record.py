@@ -39,7 +39,7 @@ def variations(instance: Any) -> Iterator[tuple[str, Any]]:
 
 @pytest.fixture
 def spec(rig: Any) -> RunSpec:
-    return dataclasses.replace(rig.spec(), scale=dataclasses.replace(rig.scale, batch_size=8))
+    return dataclasses.replace(rig.spec(honest=rig.honest), scale=dataclasses.replace(rig.scale, batch_size=8))
 
 
 @pytest.fixture
@@ -52,6 +52,9 @@ def record(spec: RunSpec) -> RunRecord:
         error=None,
         failed_step=None,
         val_loss=1.25,
+        honest_loss=1.5,
+        leak_gain=0.25,
+        leak_gain_se=None,
         bits_per_byte=0.1 + 0.2,
         steps_done=12,
         parameters=100,
@@ -71,6 +74,7 @@ def record(spec: RunSpec) -> RunRecord:
 def test_every_field_of_the_spec_changes_the_run_id(spec: RunSpec) -> None:
     copies = dict(variations(spec))
     fields = {"candidate", "scale.steps", "optimiser.beta1", "corpus.sha256", "seed", "device", "torch", "code"}
+    fields |= {"honest.positions", "honest.draws"}
     assert fields <= set(copies)
     ids = {name: copy.run_id for name, copy in copies.items()}
     assert len({*ids.values(), spec.run_id}) == len(ids) + 1, ids
@@ -93,18 +97,50 @@ def test_a_record_survives_json(record: RunRecord) -> None:
     assert RunRecord.from_json(record.to_json(), "here") == record
 
 
-@pytest.mark.parametrize("scores", [{"val_loss": 1.0}, {"bits_per_byte": 1.0}, {"val_loss": 1.0, "bits_per_byte": 1.0}])
+def test_a_run_is_another_one_with_and_without_the_honest_loss(spec: RunSpec) -> None:
+    assert dataclasses.replace(spec, honest=None).run_id != spec.run_id
+
+
+SCORES = ("val_loss", "honest_loss", "leak_gain", "leak_gain_se", "bits_per_byte")
+
+
+@pytest.mark.parametrize("scores", [*({name: 1.0} for name in SCORES), dict.fromkeys(SCORES, 1.0)])
 def test_a_failure_with_a_score_is_refused(record: RunRecord, scores: dict[str, float]) -> None:
-    failure = {"status": "crashed", "val_loss": None, "bits_per_byte": None}
+    failure = {"status": "crashed", **dict.fromkeys(SCORES)}
     dataclasses.replace(record, **failure)
     with pytest.raises(InputError, match="a failure has a status and no score"):
         dataclasses.replace(record, **{**failure, **scores})
 
 
+@pytest.mark.parametrize("name", ["val_loss", "honest_loss", "bits_per_byte"])
 @pytest.mark.parametrize("loss", [None, math.nan, math.inf])
-def test_an_ok_record_without_a_finite_score_is_refused(record: RunRecord, loss: float | None) -> None:
+def test_an_ok_record_without_a_finite_score_is_refused(record: RunRecord, name: str, loss: float | None) -> None:
     with pytest.raises(InputError, match="status ok needs finite scores"):
-        dataclasses.replace(record, val_loss=loss)
+        dataclasses.replace(record, **{name: loss})
+
+
+@pytest.mark.parametrize("gain", [None, math.nan, math.inf])
+def test_a_program_without_a_certificate_needs_a_leak_gain(record: RunRecord, gain: float | None) -> None:
+    with pytest.raises(InputError, match="a program without a certificate needs a finite leak gain"):
+        dataclasses.replace(record, leak_gain=gain)
+
+
+@pytest.mark.parametrize("change", [{"leak_gain": 0.0}, {"leak_gain_se": 0.0}, {"honest_loss": 1.5}])
+def test_a_certified_program_has_its_ordinary_loss_and_no_leak_gain(
+    record: RunRecord, change: dict[str, float]
+) -> None:
+    spec = dataclasses.replace(record.spec, honest=None)
+    sound = {"spec": spec, "run_id": spec.run_id, "honest_loss": 1.25, "leak_gain": None}
+    dataclasses.replace(record, **sound)
+    with pytest.raises(InputError, match="a certified program has its ordinary loss and no leak gain"):
+        dataclasses.replace(record, **{**sound, **change})
+
+
+@pytest.mark.parametrize("change", [{"positions": 0}, {"draws": 0}, {"draws": -1}])
+def test_honest_settings_out_of_range_are_named(record: RunRecord, change: dict[str, int]) -> None:
+    assert record.spec.honest is not None
+    with pytest.raises(InputError, match=rf"^honest\.{next(iter(change))}: must be above 0"):
+        dataclasses.replace(record.spec.honest, **change)
 
 
 def altered(record: RunRecord, **changes: Any) -> str:
@@ -118,9 +154,9 @@ def test_a_truncated_record_is_an_input_error(record: RunRecord) -> None:
             RunRecord.from_json(text[:length], "here")
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '"text"', '{"schema": "archaudit.run/0"}', '{"schema": "other"}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '"text"', '{"schema": "archaudit.run/1"}', '{"schema": "other"}'])
 def test_a_foreign_file_is_an_input_error(text: str) -> None:
-    with pytest.raises(InputError, match=r"^here: not a run record of schema archaudit\.run/1$"):
+    with pytest.raises(InputError, match=r"^here: not a run record of schema archaudit\.run/2$"):
         RunRecord.from_json(text, "here")
 
 

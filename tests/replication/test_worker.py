@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from replication.engines import EngineSettings, LocalEngine, Stopped, WarmWorker
+from replication.evaluate import HonestRows
 from replication.measure import _Answer, _checked_probe
 from replication.model import build_model
 from replication.settings import InputError
@@ -110,6 +111,14 @@ def test_an_output_that_is_not_finite_diverges_at_that_step(rig: Any) -> None:
 def test_an_output_that_is_not_finite_in_evaluation_alone_diverges(rig: Any) -> None:
     source = rig.source(forward="y = y if self.training else y * float('nan')")
     assert outcome(rig, source) == ("diverged", "non-finite logits in the final evaluation", 2)
+
+
+def test_a_logit_that_is_not_finite_in_the_honest_evaluation_alone_diverges(rig: Any) -> None:
+    poison = "self.calls += not self.training; y = y * (float('nan') if self.calls == 1 else 1)"
+    source = rig.source(init="self.calls = 0", forward=poison)
+    record, _ = rig.measure(source, steps=2, honest=rig.honest)
+    assert (record.status, record.error) == ("diverged", "non-finite logits in the final evaluation")
+    assert (record.val_loss, record.honest_loss, record.leak_gain) == (None, None, None)
 
 
 def test_a_candidate_that_does_not_end_is_timed_out(rig: Any) -> None:
@@ -212,7 +221,23 @@ def test_a_probe_of_a_candidate_that_hangs_ends(rig: Any) -> None:
 @pytest.fixture
 def answer(rig: Any) -> _Answer:
     spec = rig.spec(steps=3)
-    return _Answer(spec, np.zeros((4, 32), dtype=np.int64), lambda first, losses: None, np.full(3, np.nan, np.float32))
+    targets, curve = np.zeros((4, 32), dtype=np.int64), np.full(3, np.nan, np.float32)
+    return _Answer(spec, targets, None, lambda first, losses: None, curve)
+
+
+@pytest.fixture
+def honest_answer(rig: Any) -> _Answer:
+    """Trained, with five honest rows to score: the windows 0 to 3, and 0 again."""
+    targets, curve = np.arange(4 * 32).reshape(4, 32), np.full(3, np.nan, np.float32)
+    rows = HonestRows(
+        inputs=np.zeros((5, 32), dtype=np.int64),
+        windows=np.array([0, 1, 2, 3, 0]),
+        positions=np.array([2, 30, 31, 0, 3]),
+        passes=np.array([4, 1]),
+    )
+    answer = _Answer(rig.spec(steps=3, honest=rig.honest), targets, rows, lambda first, losses: None, curve)
+    answer.take({"kind": "steps", "first": 0}, [losses(3)])
+    return answer
 
 
 def losses(count: int) -> np.ndarray:
@@ -231,7 +256,65 @@ def test_an_answer_in_order_is_scored(answer: _Answer) -> None:
     answer.take({"kind": "logits", "first": 3}, [logits(1)])
     answer.take({"kind": "done"}, [])
     assert answer.done
-    assert answer.loss_sum / answer.targets.size == pytest.approx(math.log(256))
+    loss = answer.scores()["val_loss"]
+    assert loss == pytest.approx(math.log(256))
+    assert answer.scores() == {"val_loss": loss, "honest_loss": loss, "leak_gain": None, "leak_gain_se": None}
+
+
+def test_honest_logits_are_scored_against_the_token_after_each_rows_position(honest_answer: _Answer) -> None:
+    sure = np.zeros((5, 256), dtype=np.float32)
+    sure[np.arange(5), [2, 62, 95, 96, 3]] = 100.0  # window * 32 + position is the target there
+    honest_answer.take({"kind": "honest", "first": 0}, [sure[:4]])
+    honest_answer.take({"kind": "honest", "first": 4}, [sure[4:]])
+    np.testing.assert_allclose(honest_answer.honest_losses, 0.0, atol=1e-12)
+    honest_answer.take({"kind": "logits", "first": 0}, [logits(4)])
+    honest_answer.take({"kind": "done"}, [])
+    scores = honest_answer.scores()
+    assert honest_answer.done
+    assert scores["leak_gain"] == pytest.approx(-math.log(256))
+    assert scores["leak_gain_se"] == pytest.approx(0.0, abs=1e-12)
+    assert scores["honest_loss"] == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("first", "array"),
+    [
+        (1, np.zeros((4, 256), dtype=np.float32)),
+        (0, np.zeros((6, 256), dtype=np.float32)),
+        (0, np.zeros((0, 256), dtype=np.float32)),
+        (0, np.zeros((4, 255), dtype=np.float32)),
+        (0, np.zeros((4, 1, 256), dtype=np.float32)),
+        (0, np.zeros(256, dtype=np.float32)),
+    ],
+)
+def test_honest_logits_of_another_shape_or_place_are_refused(
+    honest_answer: _Answer, first: int, array: np.ndarray
+) -> None:
+    with pytest.raises(WireError, match="honest logits"):
+        honest_answer.take({"kind": "honest", "first": first}, [array])
+    assert np.isnan(honest_answer.honest_losses).all()
+
+
+def test_honest_logits_come_once_after_training_and_before_the_others(honest_answer: _Answer, answer: _Answer) -> None:
+    honest = np.zeros((5, 256), dtype=np.float32)
+    with pytest.raises(WireError, match="logits out of order"):
+        honest_answer.take({"kind": "logits", "first": 0}, [logits(4)])
+    honest_answer.steps = 2
+    with pytest.raises(WireError, match="honest logits out of order"):
+        honest_answer.take({"kind": "honest", "first": 0}, [honest])
+    honest_answer.steps = 3
+    honest_answer.take({"kind": "honest", "first": 0}, [honest])
+    with pytest.raises(WireError, match="honest logits"):
+        honest_answer.take({"kind": "honest", "first": 5}, [honest])
+    answer.take({"kind": "steps", "first": 0}, [losses(3)])
+    with pytest.raises(WireError, match="honest logits"):  # nobody asked for them
+        answer.take({"kind": "honest", "first": 0}, [honest])
+
+
+def test_an_answer_without_its_honest_logits_is_not_done(honest_answer: _Answer) -> None:
+    honest_answer.take({"kind": "honest", "first": 0}, [np.zeros((4, 256), dtype=np.float32)])
+    honest_answer.take({"kind": "done"}, [])
+    assert not honest_answer.done
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""How counted work grows with the length of the sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+MATTERS = 0.01  # an operation with less than this share of the work at the longest length decides nothing
+
+
+def growth(counts: Sequence[Mapping[str, Any]], lengths: Sequence[int]) -> tuple[float, str]:
+    """The exponent that decides, and a line about all.
+
+    counts: of each length, `work` by operation and `memory` in bytes (`Subject.growth`). It decides how work of the
+    fastest-growing operation, or memory, grows between the two longest: a quadratic part does not hide behind a large
+    linear one.
+    """
+    work, memory = [sum(count["work"].values()) for count in counts], [count["memory"] for count in counts]
+    operation, fastest = _fastest([count["work"] for count in counts], lengths)
+    line = (
+        f"from {lengths[0]} to {lengths[-1]} tokens work grows like T^{_exponent(work, lengths):.2f}, memory like "
+        f"T^{_exponent(memory, lengths):.2f}; fastest operation {operation} T^{fastest:.2f}"
+    )
+    return max(fastest, _last_exponent(memory, lengths)), line
+
+
+def _exponent(values: Sequence[float], lengths: Sequence[int]) -> float:
+    """Slope of log(values) over log(lengths) by least squares."""
+    return float(np.polyfit(np.log(lengths), np.log(np.maximum(values, 1.0)), 1)[0])
+
+
+def _last_exponent(values: Sequence[float], lengths: Sequence[int]) -> float:
+    """Slope of log(values) over log(lengths) between the two longest."""
+    return _exponent(values[-2:], lengths[-2:])
+
+
+def _fastest(counts: Sequence[Mapping[str, float]], lengths: Sequence[int]) -> tuple[str, float]:
+    """The operation with the steepest last slope among those that do a hundredth of the work at the longest."""
+    total = sum(counts[-1].values())
+    matter = sorted(name for name, work in counts[-1].items() if work >= MATTERS * total)
+    slopes = {name: _last_exponent([count.get(name, 0.0) for count in counts], lengths) for name in matter}
+    name = max(matter, key=lambda name: slopes[name])
+    return name.removeprefix("aten."), slopes[name]

@@ -1,0 +1,234 @@
+"""The certificate: what it finds in the zoo, how it says so, and what it does with programs that cannot be run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from replication.candidate import Candidate
+from replication.certificate import CHECKS, Certificate, CertificateSettings
+from replication.certify import certify_all, dependency_map, describe, examine, run
+from replication.configure import compose
+from replication.engines import EngineSettings, WarmWorker
+from replication.leaks import ZOO, read_specimen
+from replication.settings import InputError, typed
+
+SPECIMENS = {specimen.name: specimen for specimen in ZOO}
+HEAD = "import torch\nfrom torch import nn\n"
+CLEAN = HEAD + (
+    "class Mixer(nn.Module):\n"
+    "    def __init__(self, hidden_size, num_heads, layer_idx):\n"
+    "        super().__init__()\n"
+    "        self.proj, self.idx = nn.Linear(hidden_size, hidden_size), layer_idx\n"
+    "        self.gate = nn.Parameter(torch.zeros(1))\n"
+    "    def forward(self, x):\n"
+    "        y = self.proj(x).cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]\n"
+    "        {body}\n"
+    "        return y\n"
+)
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return typed(CertificateSettings, compose("replicate", [])["certificate"], "certificate")
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return typed(EngineSettings, compose("replicate", [])["engine"], "engine")
+
+
+@pytest.fixture(scope="module")
+def worker(engine):
+    worker = WarmWorker(engine.threads)
+    yield worker
+    worker.close()
+
+
+@pytest.fixture(scope="module")
+def zoo(settings, engine, tmp_path_factory):
+    """Certificates of every specimen at full strength, by name; the files that hold them."""
+    candidates = {name: read_specimen(name) for name in SPECIMENS}
+    store = tmp_path_factory.mktemp("certificates")
+    found = certify_all(list(candidates.values()), settings, engine, store)
+    return {name: found[candidate.id] for name, candidate in candidates.items()}
+
+
+def program(body: str = "pass", name: str = "program") -> Candidate:
+    return Candidate(
+        name=name, label=name, source=CLEAN.format(body=body), role="candidate", origin=f"{name}.py", search=None
+    )
+
+
+def raw(source: str) -> Candidate:
+    return dataclasses.replace(program(), source=source)
+
+
+def violated(certificate: Certificate) -> set[str]:
+    return {check for check, outcome in certificate.outcomes.items() if outcome == "violated"}
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_every_specimen_fires_the_checks_that_it_names_and_no_other(zoo, name):
+    assert "not_runnable" not in zoo[name].outcomes.values()
+    assert violated(zoo[name]) == SPECIMENS[name].fires
+
+
+@pytest.mark.parametrize(
+    "name", ["next_token", "max_over_time", "closed_gate", "one_channel", "batch_mean", "long_only"]
+)
+def test_a_leak_of_a_ten_thousandth_is_found(worker, settings, engine, name):
+    certificate = examine(worker, read_specimen(name, 1e-4), settings, engine)
+    assert violated(certificate) == SPECIMENS[name].fires
+
+
+def test_a_violation_names_output_input_size_and_how_to_see_it_again(zoo, worker, settings, engine):
+    result = zoo["two_ahead"].checks["future"]
+    worst = result.violations[0]
+    assert worst.position == worst.first_output + 2
+    assert worst.gradient == "confirms"
+    assert f"output {worst.first_output} depends on input {worst.position}" in result.detail
+    assert worst.size > 100 * worst.allowance
+
+
+def test_a_zero_gradient_is_reported_and_clears_nothing(zoo):
+    result = zoo["detached"].checks["future"]
+    assert result.outcome == "violated"
+    assert {violation.gradient for violation in result.violations} == {"zero"}
+    assert "gradient is zero" in result.detail
+
+
+def test_the_last_position_is_searched_like_every_other(worker, settings, engine):
+    certificate = examine(
+        worker,
+        program(
+            "y = torch.cat([y[:, :-2], y[:, -2:-1] + 1e-6 * (x[:, -1:] if x.shape[1] > 140 else 0), y[:, -1:]], 1)"
+        ),
+        settings,
+        engine,
+    )
+    assert certificate.checks["future"].violations[0].position == 159
+
+
+@pytest.mark.parametrize(
+    ("body", "leak"),
+    [
+        ("y = y + 1e-3 * torch.roll(x, -1, 1) * (self.idx == 1)", True),
+        ("y = y + torch.relu(self.gate - 4) * torch.roll(x, -1, 1)", True),
+        ("y = y + torch.relu(-4 - self.gate) * torch.roll(x, -1, 1)", True),
+        ("y = y + (1e-2 * torch.roll(x, -1, 1) if x.dtype == torch.float32 else 0)", True),
+        ("y = y + (1e-2 * torch.roll(x, -1, 1) if x.shape[1] % 32 else 0)", True),
+        ("y = y + (1e-2 * torch.roll(x, -1, 1) if x.shape[0] > 16 else 0)", True),
+        ("y = y + x.to(torch.bfloat16).cumsum(1).to(x.dtype)", False),
+        ("y = y + torch.fft.irfft(torch.fft.rfft(x, n=512, dim=1) * 2, n=512, dim=1)[:, : x.shape[1]]", False),
+        ("y = y + (x.sum(1, keepdim=True) - x.flip(1).cumsum(1).flip(1))", False),
+    ],
+)
+def test_leaks_that_hide_are_found_and_rounding_is_none(worker, settings, engine, body, leak):
+    certificate = examine(worker, program(body), settings, engine)
+    assert (certificate.checks["future"].outcome == "violated") is leak, describe(program(), certificate)
+
+
+def test_the_same_program_gets_the_same_certificate_whatever_it_is_called(worker, settings, engine):
+    one, other = (
+        program("y = y + x.mean(1, keepdim=True)"),
+        program("y = y + x.mean(1, keepdim=True)", "clean_baseline"),
+    )
+    assert examine(worker, one, settings, engine).to_json() == examine(worker, other, settings, engine).to_json()
+
+
+def test_an_odd_length_that_does_not_run_narrows_the_answer_and_nothing_else(worker, settings, engine):
+    certificate = examine(worker, program("assert x.shape[1] != 63"), settings, engine)
+    assert certificate.causal
+    assert "does not run at 63 tokens" in certificate.checks["future"].detail
+
+
+def test_a_program_that_fails_in_one_mode_is_not_certified_by_the_other(worker, settings, engine):
+    certificate = examine(worker, program("assert not self.training"), settings, engine)
+    assert certificate.checks["future"].outcome == "not_runnable"
+    assert "AssertionError" in certificate.checks["future"].detail
+    assert not certificate.causal
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (HEAD + "while True: pass", "limit of 3 seconds"),
+        (HEAD + "raise OSError('no such thing')", "no such thing"),
+        (CLEAN.format(body="y = y[:, :-1]"), "should return a floating-point tensor"),
+        (CLEAN.format(body="y = y * float('nan')"), "non-finite"),
+        (CLEAN.format(body="y = y + torch.zeros(1, device='cuda')"), "CUDA"),
+        (CLEAN.format(body="z = [torch.ones(10**8) for _ in range(10**6)]"), "memory"),
+        (CLEAN.format(body="import os; os._exit(0)"), "not allowed"),
+        (CLEAN.format(body="print('x' * 10**6); raise SystemExit"), "SystemExit"),
+        ("def (", "syntax error"),
+        (HEAD, "no torch module"),
+    ],
+)
+def test_a_program_that_cannot_be_run_says_why_and_the_next_one_goes_on(worker, settings, engine, source, reason):
+    limited = dataclasses.replace(settings, seconds=3.0 if "while" in source else settings.seconds, memory_gib=1.0)
+    certificate = examine(worker, raw(source), limited, engine)
+    assert set(certificate.outcomes.values()) == {"not_runnable"}
+    assert reason in certificate.checks["future"].detail
+    assert examine(worker, program(), settings, engine).causal
+
+
+def test_certificates_are_kept_and_a_damaged_one_is_made_again(settings, engine, tmp_path, monkeypatch):
+    candidate = program()
+    first = certify_all([candidate], settings, engine, tmp_path)
+    (file,) = tmp_path.iterdir()
+    monkeypatch.setattr("replication.certify.LocalEngine", None)  # a second examination would need it
+    assert certify_all([candidate], settings, engine, tmp_path) == first
+    monkeypatch.undo()
+    file.write_text(file.read_text()[:-20])
+    assert certify_all([candidate], settings, engine, tmp_path) == first
+    assert len(certify_all([candidate], dataclasses.replace(settings, seed=1), engine, tmp_path)) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_certificate_survives_json_and_refuses_what_is_none(zoo):
+    certificate = zoo["next_token"]
+    assert Certificate.from_json(certificate.to_json(), "x") == certificate
+    assert tuple(Certificate.from_json(certificate.to_json(), "x").checks) == CHECKS
+    broken = json.loads(certificate.to_json())
+    broken["checks"]["future"]["outcome"] = "fine"
+    with pytest.raises(InputError, match=r"file\.json.*outcome"):
+        Certificate.from_json(json.dumps(broken), "file.json")
+
+
+def test_the_command_prints_a_certificate_and_shows_a_violation_again(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(CLEAN.format(body="y = y + 0.5 * torch.roll(x, -1, 1)"))
+    run([str(path), f"paths.results={tmp_path}"])
+    printed = capsys.readouterr().out
+    assert "LEAKS (future)" in printed
+    again = printed.split("again=")[1].split()[0]
+    run([str(path), f"again={again}"])
+    size = float(capsys.readouterr().out.split(" by ")[1].split()[0])
+    assert f"changes by {size:.2g}" in printed
+
+
+def test_the_command_examines_a_whole_gallery(tmp_path, capsys):
+    rows = [{"name": f"p{i}", "index": i, "program": CLEAN.format(body=f"y = y * {i}.5")} for i in (1, 2)]
+    (tmp_path / "gallery.json").write_text(json.dumps(rows))
+    run([str(tmp_path / "gallery.json"), f"paths.results={tmp_path}"])
+    assert capsys.readouterr().out.count(": causal") == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing.py"], ["again=1:2"], ["certificate.lengths=[0]", "x.py"]])
+def test_bad_input_is_said_in_one_line(arguments, tmp_path):
+    with pytest.raises(InputError) as caught:
+        run([*arguments, f"paths.results={tmp_path}"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dependency_map_is_triangular_for_a_clean_program_only(settings, engine):
+    clean, leaky = program(), program("y = y + torch.roll(x, -1, 1)")
+    for candidate, above in ((clean, False), (leaky, True)):
+        strength = dependency_map(candidate, settings, engine, 8)
+        assert strength.shape == (8, 8)
+        outputs_before_inputs = [strength[s, t] for s in range(8) for t in range(s)]
+        assert bool(max(outputs_before_inputs) > 1e-6) is above
+        assert min(strength[s, s] for s in range(8)) > 0
