@@ -1,9 +1,9 @@
-"""`python -m audit replicate [overrides]` and `python -m audit calibrate [overrides]`."""
+"""`python -m audit SESSION [overrides]`: replicate or calibrate."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ import pandas as pd
 
 from audit import rerun, rerun_page
 from audit.calibrate import CalibrateSettings, CalibrationStatus, calibrate, calibration_status, read_calibration
-from audit.evidence import Evidence
+from audit.evidence import Evidence, printable
 from audit.finding import Finding
 from audit.manifest import manifest
 from audit.report import write_report
+from audit.rerun_leaks import leak_summary
 from audit.sources.ledger import read_evidence
+from replication.candidate import Candidate
+from replication.certificate import CHECKS, LEAKS, Certificate
 from replication.configure import Configuration, compose, configure, main, open_bench
 from replication.corpus import describe
 from replication.evaluate import bits_per_byte
@@ -48,10 +51,11 @@ def run_replicate(overrides: Sequence[str]) -> None:
     configuration = configure(overrides)
     settings = typed(rerun.RerunSettings, configuration.audit, "audit")
     calibration = read_calibration(CALIBRATION)
-    plan, ledger, bench = open_bench(configuration)
+    plan, ledger, bench, certificates = open_bench(configuration)
+    print(leak_table(plan.arms, certificates))
     results = Path(configuration.bench.paths.results)
     execute(plan, ledger, bench, results / "tensorboard")
-    evidence, curves = read_evidence(plan, ledger)
+    evidence, curves = read_evidence(plan, ledger, certificates)
     status = {(name, n): calibration_status(calibration, name, n) for name, n in rerun.methods_in_use(evidence)}
     withheld = frozenset(key for key, found in status.items() if found.failures)
     findings = rerun.audit(evidence, settings, withheld)
@@ -67,7 +71,7 @@ def run_replicate(overrides: Sequence[str]) -> None:
         context=rerun_page.page(evidence, findings, about, settings, _byline(evidence, started)),
     )
     print(verdict_table(findings))
-    print(*rerun_page.summary(findings), sep="\n")
+    print(*rerun_page.summary(findings), leak_summary(evidence), sep="\n")
     print(f"report: {report.parent.parent / 'latest' / report.name}")
 
 
@@ -75,6 +79,22 @@ def run_calibrate(overrides: Sequence[str]) -> None:
     """Simulate every method in use where the truth is known; conf/calibrate.yaml says where the table goes."""
     table = calibrate(typed(CalibrateSettings, compose("calibrate", overrides), ""))
     print(f"{len(table)} rows, {int((~table['passed']).sum())} of them failed")
+
+
+def leak_table(arms: Sequence[Candidate], certificates: Mapping[str, Certificate]) -> str:
+    """One line an arm with a mark for each check, and below it why it is not free of leaks."""
+    lines = [
+        f"{'certificate':<34}"
+        + "".join(f"{check:<8}" for check in CHECKS)
+        + "(✓ certified, ✗ violated, ? not runnable)"
+    ]
+    for arm in arms:
+        checks = certificates[arm.id].checks
+        marks = "".join(f"{rerun_page.CHECK_MARKS[checks[check].outcome]:<8}" for check in CHECKS)
+        lines.append(f"{arm.name[:32]:<34}{marks}".rstrip())
+        doubts = [f"{check}: {checks[check].detail}" for check in LEAKS if checks[check].outcome != "certified"]
+        lines += [f"    {printable(doubt)}" for doubt in doubts]
+    return "\n".join(lines)
 
 
 def verdict_table(findings: Sequence[Finding]) -> str:

@@ -1,7 +1,8 @@
 """The tidy tables every audit reads, checked on entry.
 
-`runs` has one row a measured run, `experiments` one row a search-time score against one baseline. A table that
-passes these checks needs no second look inside an audit; one that does not is refused with the row and column.
+`runs` has one row a measured run, `experiments` one row a search-time score against one baseline, `certificates` one
+row a program and check. A table that passes these checks needs no second look inside an audit; one that does not is
+refused with the row and column.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import get_args
 
 import pandas as pd
 
+from replication.certificate import CHECKS, LEAKS, Outcome
 from replication.record import STATUSES
 from replication.settings import InputError
 
 ROLES = ("baseline", "candidate")
-SCORES = ("val_loss", "bits_per_byte")
+SCORES = ("val_loss", "honest_loss", "bits_per_byte")
+GAINS = ("leak_gain", "leak_gain_se")  # a certified run has none either
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
 
 def _is_text(value: object) -> bool:
@@ -65,6 +70,9 @@ RUN_COLUMNS: dict[str, Rule] = {
     "seed": _COUNT,
     "status": (lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}"),
     "val_loss": _SCORE,
+    "honest_loss": _SCORE,
+    "leak_gain": _SCORE,
+    "leak_gain_se": _MEASURE,
     "bits_per_byte": _SCORE,
     "parameters": _MEASURE,
     "flops": _MEASURE,
@@ -85,6 +93,15 @@ EXPERIMENT_COLUMNS: dict[str, Rule] = {
     "where": _TEXT,
 }
 
+CERTIFICATE_COLUMNS: dict[str, Rule] = {
+    "candidate": _SHA256,
+    "check": (lambda value: value in CHECKS, f"one of {', '.join(CHECKS)}"),
+    "outcome": (lambda value: value in OUTCOMES, f"one of {', '.join(OUTCOMES)}"),
+    "size": _MEASURE,
+    "limit": _MEASURE,
+    "detail": (lambda value: isinstance(value, str), "a text"),
+}
+
 
 def printable(text: str) -> str:
     """`text` with control, direction and surrogate characters replaced: names and errors are written by strangers."""
@@ -97,29 +114,39 @@ class Evidence:
     Texts keep only printable characters (line breaks too, in `error`).
 
     runs: columns of `RUN_COLUMNS`; sorted by scale (smallest models first), arm order, seed.
-        `val_loss` is in nats per token, `bits_per_byte` in bits per byte of text; both NaN unless status is ok.
+        Losses and gains are in nats per token, NaN unless status is ok. `val_loss` is the ordinary validation loss;
+        `honest_loss` and `bits_per_byte`, the score that counts, are of the loss with nothing to see ahead.
+        `leak_gain` is what seeing ahead saves, NaN where it was not measured, since the program is certified.
     experiments: columns of `EXPERIMENT_COLUMNS`; the losses have the unit named in `unit`; may be empty.
-    arms: one row a candidate or baseline: candidate, name, label, role; in display order.
+    certificates: columns of `CERTIFICATE_COLUMNS`, sizes relative to the outputs; in the order of arms and checks; an
+        arm without rows has no certificate.
+    arms: one row a candidate or baseline: candidate, name, label, role, standing; in display order. standing: "leaky"
+        (a check of a leak is violated), "clean" (all of them are certified) or "not certified".
     scales: names of the scales, smallest models first.
 
     Raises:
         InputError: a table that breaks the contract; names the table, the row (counted from 0) and the column.
     """
 
-    def __init__(self, runs: pd.DataFrame, experiments: pd.DataFrame) -> None:
+    def __init__(self, runs: pd.DataFrame, experiments: pd.DataFrame, certificates: pd.DataFrame) -> None:
         _check_columns("runs", runs, RUN_COLUMNS)
         _check_columns("experiments", experiments, EXPERIMENT_COLUMNS)
+        _check_columns("certificates", certificates, CERTIFICATE_COLUMNS)
         _check_unique("runs", runs, ["candidate", "scale", "seed"])
         _check_unique("experiments", experiments, ["candidate", "baseline"])
+        _check_unique("certificates", certificates, ["candidate", "check"])
+        _check_known("certificates", certificates, set(runs["candidate"]))
         _check_scores(runs)
         _check_arms(runs)
         self.runs = _sorted_runs(runs)
         self.scales: list[str] = list(dict.fromkeys(self.runs["scale"]))
         arms = self.runs.sort_values(["order", "candidate"])[["candidate", "name", "label", "role"]]
-        self.arms = arms.drop_duplicates("candidate", ignore_index=True)
+        arms = arms.drop_duplicates("candidate", ignore_index=True)
+        self.arms = arms.assign(standing=_standings(certificates, arms["candidate"].tolist()))
         self.experiments = _printable_columns(experiments[list(EXPERIMENT_COLUMNS)]).sort_values(
             ["candidate", "baseline"], ignore_index=True
         )
+        self.certificates = _sorted_certificates(certificates, self.arms["candidate"].tolist())
 
 
 def _check_columns(table: str, frame: pd.DataFrame, rules: dict[str, Rule]) -> None:
@@ -144,10 +171,16 @@ def _check_unique(table: str, frame: pd.DataFrame, key: list[str]) -> None:
         raise InputError(f"{table}, row {row}, columns {', '.join(key)}: a second row for {values}")
 
 
+def _check_known(table: str, frame: pd.DataFrame, candidates: set[str]) -> None:
+    for row, candidate in enumerate(frame["candidate"]):
+        if candidate not in candidates:
+            raise InputError(f"{table}, row {row}, column candidate: no run of {candidate}")
+
+
 def _check_scores(runs: pd.DataFrame) -> None:
-    for column in SCORES:
+    for column in (*SCORES, *GAINS):
         for row, (status, score) in enumerate(zip(runs["status"], runs[column], strict=True)):
-            if status == "ok" and math.isnan(score):
+            if column in SCORES and status == "ok" and math.isnan(score):
                 raise InputError(f"runs, row {row}, column {column}: an ok run has no score")
             if status != "ok" and not math.isnan(score):
                 raise InputError(f"runs, row {row}, column {column}: a {status} run has a score ({score!r})")
@@ -186,10 +219,31 @@ def _sorted_runs(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _sorted_certificates(certificates: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
+    frame = _printable_columns(certificates[list(CERTIFICATE_COLUMNS)])
+    frame[["size", "limit"]] = frame[["size", "limit"]].astype("float64")
+    place = [arms.index(candidate) for candidate in frame["candidate"]]
+    check = [CHECKS.index(check) for check in frame["check"]]
+    ordered = frame.assign(_place=place, _check=check).sort_values(["_place", "_check"], ignore_index=True)
+    return ordered.drop(columns=["_place", "_check"])
+
+
+def _standings(certificates: pd.DataFrame, arms: list[str]) -> list[str]:
+    leaks = certificates[certificates["check"].isin(LEAKS)]
+    found = leaks.groupby("candidate")["outcome"].agg(list).to_dict()
+    return [_standing(found.get(arm, [])) for arm in arms]
+
+
+def _standing(outcomes: list[str]) -> str:
+    if "violated" in outcomes:
+        return "leaky"
+    return "clean" if outcomes == ["certified"] * len(LEAKS) else "not certified"
+
+
 def _printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.splitlines())
 
 
 def _printable_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    texts = {"run_id", "name", "label", "scale", "baseline", "unit", "where"} & set(frame.columns)
+    texts = {"run_id", "name", "label", "scale", "baseline", "unit", "where", "detail"} & set(frame.columns)
     return frame.assign(**{column: [printable(text) for text in frame[column]] for column in texts})

@@ -55,7 +55,7 @@ def shown(label: str) -> str:
     return label if len(label) <= LABEL_LENGTH else label[: LABEL_LENGTH - 1] + "…"
 
 
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Draw in the house style. Labels come from strangers, so no text is ever parsed as mathematics."""
     style: Any = {
         "text.parse_math": False,
@@ -67,14 +67,14 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     style |= {"xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5, "axes.edgecolor": "#9a9a9a"}
 
     @wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context(), sns.axes_style("ticks", rc=style), matplotlib.rc_context(style):
             return draw(*args, **kwargs)
 
-    return styled
+    return drawn
 
 
-@_styled
+@styled
 def forest(comparisons: pd.DataFrame, seeds: pd.DataFrame, *, sesoi: float, note: str) -> Figure:
     """Paired differences in bits per byte, one column of panels a scale, one row of panels a baseline.
 
@@ -100,12 +100,15 @@ def forest(comparisons: pd.DataFrame, seeds: pd.DataFrame, *, sesoi: float, note
     reach = np.nanmax(np.abs(comparisons[["estimate", "low", "high"]].to_numpy(dtype=float)), initial=4 * sesoi)
     if reach > 200 * sesoi:  # one arm far off must not squash the rest
         grid[0, 0].set_xscale("symlog", linthresh=50 * sesoi)
+        grid[0, 0].xaxis.set_major_formatter(ScalarFormatter())  # its own writes powers of ten as mathematics
         note += f"; axis linear to ±{50 * sesoi:g}, logarithmic beyond"
     figure.supxlabel(
-        f"difference in validation loss, bits per byte   (← candidate better · baseline better →)\n{note}",
+        f"difference in honest validation loss, bits per byte   (← candidate better · baseline better →)\n{note}",
         fontsize=9,
     )
-    figure.legend(handles=_verdict_legend(sesoi), loc="outside upper center", ncols=6, frameon=False, handletextpad=0.3)
+    columns = 6 if len(scales) > 1 else 3  # one column of panels is too narrow for all in a line
+    handles = _verdict_legend(sesoi)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False, handletextpad=0.3)
     return figure
 
 
@@ -143,7 +146,7 @@ def _verdict_legend(sesoi: float) -> list[Line2D | Patch]:
     return handles
 
 
-@_styled
+@styled
 def loss_curves(curves: pd.DataFrame, *, reference: str) -> Figure:
     """Training loss, and its difference to the arm `reference` paired by seed; mean and SD over seeds.
 
@@ -210,7 +213,7 @@ def _curve_axes(loss: Axes, gap: Axes, scale: str, binned: pd.DataFrame, differe
         sns.despine(ax=axes)
 
 
-@_styled
+@styled
 def rank_plot(scores: pd.DataFrame) -> Figure:
     """Rank of every arm at each scale (1 = lowest loss), smallest scale first.
 
@@ -260,9 +263,9 @@ def _seed_ranks(scores: pd.DataFrame) -> pd.DataFrame:
     return table.dropna(axis="columns").rank(method="first")
 
 
-@_styled
+@styled
 def losses(scores: pd.DataFrame, counts: pd.DataFrame) -> Figure:
-    """Validation loss of every run beside n-gram count models on the same bytes, one panel a scale.
+    """Honest validation loss of every run beside n-gram count models on the same bytes, one panel a scale.
 
     scores: scale, arm (label), seed, bits_per_byte; finished runs only. counts: model, bits_per_byte.
     """
@@ -290,9 +293,7 @@ def losses(scores: pd.DataFrame, counts: pd.DataFrame) -> Figure:
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
         sns.despine(ax=axes, left=True)
-    figure.supxlabel(
-        "validation loss, bits per byte (circle: one seed; bar: mean; dashed: n-gram count model)", fontsize=9
-    )
+    figure.supxlabel("honest loss, bits per byte (circle: one seed; bar: mean; dashed: n-gram count model)", fontsize=9)
     return figure
 
 

@@ -115,9 +115,11 @@ def _page(
 
 
 def inline_svg(name: str, drawing: str) -> Markup:
-    """SVG text made fit to stand inside HTML: no prolog, and ids that are the page's own."""
+    """SVG text made fit to stand inside HTML: no prolog, ids of the page's own, about the size it was drawn for."""
     body = drawing[drawing.index("<svg ") :]
     # Safe as markup: matplotlib escapes the text it draws.
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
-    return Markup(body.replace("<svg ", '<svg role="img" ', 1))
+    width = re.search(r'<svg [^>]*?\bwidth="([0-9.]+)pt"', body)
+    style = f'style="max-width:min(60rem,{1.2 * float(width[1]):.0f}pt)" ' if width else ""
+    return Markup(body.replace("<svg ", f'<svg role="img" {style}', 1))

@@ -1,8 +1,9 @@
 """Did the improvement replicate? Paired reruns of candidates and baselines turned into findings.
 
-The unit is a run (candidate, scale, seed); arms are paired by seed. Verdicts are those of `statistics.decision`: one
-Holm family for the whole session. No finding here answers a published claim, so every verdict is `measured` and the
-outcome stands in `details.rerun_verdict`.
+The unit is a run (candidate, scale, seed); arms are paired by seed. The score is the honest validation loss: nothing
+that follows a position helps there. Verdicts are those of `statistics.decision`: one Holm family for the whole session.
+No finding here answers a published claim, so every verdict is `measured` and the outcome stands in
+`details.rerun_verdict`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 from audit.evidence import Evidence
 from audit.finding import Finding
 from audit.rerun_beside import failure_findings, mixed_model_finding, rank_findings, seed_sd_findings
+from audit.rerun_leaks import honest_clause, leak_findings, standings
 from audit.rerun_plan import RerunSettings, Withheld, arm_labels, arm_slugs, name_slug, permitted
 from audit.search_gain import search_findings
 from audit.statistics.bootstrap import BCA_FROM, INTERQUARTILE_MEAN_FROM, bca, interquartile_mean_interval
@@ -79,7 +81,7 @@ def audit(evidence: Evidence, cfg: RerunSettings, withheld: Withheld = frozenset
     findings += rank_findings(evidence, cfg, rank_rng, withheld)
     findings += seed_sd_findings(evidence, cfg, withheld)
     findings += mixed_model_finding(evidence, findings, cfg)
-    return findings + failure_findings(evidence)
+    return findings + leak_findings(evidence) + failure_findings(evidence)
 
 
 def methods_in_use(evidence: Evidence) -> list[tuple[str, int]]:
@@ -162,18 +164,19 @@ def _comparison_finding(
     interval = permitted(decision.interval, "simultaneous_interval", decision.n, withheld)
     return Finding(
         id=f"replicate.{name_slug(comparison.scale)}.{slugs[comparison.candidate]}.vs_{slugs[comparison.baseline]}",
-        question=f"Does {candidate} reach a lower validation loss than {baseline} at {comparison.scale}?",
+        question=f"Does {candidate} reach a lower honest validation loss than {baseline} at {comparison.scale}?",
         answer=(
             f"At {comparison.scale}, {HEADLINES[decision.outcome].format(candidate=candidate, baseline=baseline)}: "
             f"mean paired difference {signed(decision.estimate)} {UNIT}, simultaneous {100 * cfg.level:g}% interval "
             f"{span(interval)}, {decision.n} of {plural(len(comparison.seeds), 'seed')} with both finished; "
-            f"{_because(decision, cfg.sesoi)}."
+            f"{_because(decision, cfg.sesoi)}"
+            f"{honest_clause(evidence, comparison.scale, (comparison.candidate, comparison.baseline))}."
         ),
         verdict="measured",
         method=(
-            "Mean difference of validation loss, candidate minus baseline, paired by seed. Outcome and p_value: paired "
-            f"t and TOST (±{cfg.sesoi:g} {UNIT}), Holm-adjusted over the {tests} tests of {tests // 2} comparisons; "
-            f"p_value is that of the difference. Interval: Bonferroni-simultaneous over the same tests."
+            "Mean difference of honest validation loss, candidate minus baseline, paired by seed. Outcome and p_value: "
+            f"paired t and TOST (±{cfg.sesoi:g} {UNIT}), Holm-adjusted over the {tests} tests of {tests // 2} "
+            f"comparisons; p_value is that of the difference. Interval: Bonferroni-simultaneous over the same tests."
         ),
         estimate=decision.estimate,
         unit=UNIT,
@@ -213,15 +216,17 @@ def _beyond(decision: Decision, sesoi: float) -> bool:
 
 
 def _arm_details(evidence: Evidence, comparison: Comparison) -> dict[str, Any]:
-    labels = arm_labels(evidence)
+    labels, standing = arm_labels(evidence), standings(evidence)
     names = dict(zip(evidence.arms["candidate"], evidence.arms["name"], strict=True))
     return {
         "candidate": comparison.candidate,
         "candidate_name": names[comparison.candidate],
         "candidate_label": labels[comparison.candidate],
+        "candidate_standing": standing[comparison.candidate],
         "baseline": comparison.baseline,
         "baseline_name": names[comparison.baseline],
         "baseline_label": labels[comparison.baseline],
+        "baseline_standing": standing[comparison.baseline],
     }
 
 

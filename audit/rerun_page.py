@@ -15,9 +15,13 @@ from audit import figures
 from audit.calibrate import CalibrationStatus
 from audit.evidence import Evidence
 from audit.finding import Finding
+from audit.rerun_leaks import certificate_table, leak_summary, standings
 from audit.rerun_plan import RerunSettings, arm_labels
 from audit.wording import number, plural
+from replication.certificate import CHECKS
 
+CHECK_MARKS = {"certified": "✓", "violated": "✗", "not_runnable": "?"}
+STANDING_MARKS = {"clean": "", "leaky": "✗ leaky", "not certified": "? not certified"}
 MARKS = {"better": "◀", "worse": "▶", "equivalent": "■", "undecided": "○"}
 
 
@@ -45,10 +49,11 @@ def tables(evidence: Evidence, findings: Sequence[Finding], about: About) -> dic
         "seed_differences": _seed_differences(comparisons),
         "seed_noise": pd.DataFrame([_noise_row(finding) for finding in _of_kind(findings, "seed_sd")]),
         "search_vs_rerun": pd.DataFrame([_search_row(finding) for finding in _of_kind(findings, "search_vs_rerun")]),
+        "certificates": certificate_table(evidence),
         "failures": runs.loc[runs["status"] != "ok", ["scale", "label", "seed", "status", "error"]],
         "counts": about.counts,
         "scales": about.scales,
-        "calibration": pd.DataFrame([_calibration_row(*entry) for entry in about.calibration.items()]),
+        "calibration": pd.DataFrame([calibration_row(*entry) for entry in about.calibration.items()]),
         "runs": runs.drop(columns="order"),
     }
 
@@ -92,13 +97,16 @@ def page(
         "about": about,
         "page": {
             "byline": byline,
-            "summary": summary(findings),
+            "summary": [*summary(findings), leak_summary(evidence)],
             "calibration_warning": _calibration_warning(about.calibration),
             "level_percent": f"{100 * cfg.level:g}%",
             "error_percent": f"{100 * (1 - cfg.level):g}%",
             "power_percent": f"{100 * cfg.power:g}%",
             "marks": MARKS,
             "scales": evidence.scales,
+            "checks": CHECKS,
+            "certificates": _certificate_rows(findings),
+            "leaks": [f.answer for f in _of_kind(findings, "certificate") if f.details["standing"] != "clean"],
             "verdicts": _verdict_blocks(evidence, findings),
             "settings": cfg,
             "counts_sentence": _counts_sentence(evidence, about.counts),
@@ -224,7 +232,8 @@ def _search_row(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _calibration_row(key: tuple[str, int], status: CalibrationStatus) -> dict[str, Any]:
+def calibration_row(key: tuple[str, int], status: CalibrationStatus) -> dict[str, Any]:
+    """What the stored calibration says of a (method, n), as a row of the table of calibration."""
     return {
         "method": key[0],
         "n": key[1],
@@ -247,7 +256,7 @@ def _calibration_warning(calibration: Mapping[tuple[str, int], CalibrationStatus
 
 def _verdict_blocks(evidence: Evidence, findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """One block a scale that has comparisons: candidates down, baselines across."""
-    labels = arm_labels(evidence)
+    labels, standing = arm_labels(evidence), standings(evidence)
     cells: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
     for finding in _of_kind(findings, "comparison"):
         details = finding.details
@@ -257,20 +266,41 @@ def _verdict_blocks(evidence: Evidence, findings: Sequence[Finding]) -> list[dic
     for scale, here in cells.items():
         baselines = list(dict.fromkeys(baseline for _, baseline in here))
         rows = [
-            _arm_row(evidence, scale, candidate, labels[candidate])
+            _arm_row(evidence, scale, candidate, labels[candidate], standing[candidate])
             | {"cells": [here.get((candidate, baseline)) for baseline in baselines]}
             for candidate in dict.fromkeys(candidate for candidate, _ in here)
         ]
-        heads = [_arm_row(evidence, scale, baseline, labels[baseline]) for baseline in baselines]
+        heads = [_arm_row(evidence, scale, arm, labels[arm], standing[arm]) for arm in baselines]
         blocks.append({"scale": scale, "baselines": heads, "rows": rows})
     return blocks
 
 
-def _arm_row(evidence: Evidence, scale: str, arm: str, label: str) -> dict[str, Any]:
+def _certificate_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """One row an arm, one cell a check: its mark and its words; None for an arm without a certificate."""
+    return [
+        {
+            "label": finding.details["label"],
+            "standing": STANDING_MARKS[finding.details["standing"]],
+            "cells": [
+                None if check not in (checks := finding.details["checks"]) else _check_cell(checks[check])
+                for check in CHECKS
+            ],
+        }
+        for finding in _of_kind(findings, "certificate")
+    ]
+
+
+def _check_cell(outcome: str) -> dict[str, str]:
+    words = "" if outcome == "certified" else f" {outcome.replace('_', ' ')}"
+    return {"outcome": outcome, "words": f"{CHECK_MARKS[outcome]}{words}"}
+
+
+def _arm_row(evidence: Evidence, scale: str, arm: str, label: str, standing: str) -> dict[str, Any]:
     runs = evidence.runs[(evidence.runs["scale"] == scale) & (evidence.runs["candidate"] == arm)]
     statuses = runs["status"].tolist()
     return {
         "label": label,
+        "standing": STANDING_MARKS[standing],
         "parameters": float(runs["parameters"].median()),
         "mean": float(runs["bits_per_byte"].mean()),
         "failed": set(statuses) != {"ok"},

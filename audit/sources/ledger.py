@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from audit.evidence import EXPERIMENT_COLUMNS, Evidence, printable
+from audit.sources.certificates import certificate_rows
+from replication.certificate import Certificate
 from replication.ledger import Ledger
 from replication.plan import Plan
 from replication.record import RunRecord
@@ -16,8 +19,8 @@ from replication.settings import InputError
 CURVE_POINTS = 120  # a figure needs no more
 
 
-def read_evidence(plan: Plan, ledger: Ledger) -> tuple[Evidence, pd.DataFrame]:
-    """The evidence of a plan and its training curves.
+def read_evidence(plan: Plan, ledger: Ledger, certificates: Mapping[str, Certificate]) -> tuple[Evidence, pd.DataFrame]:
+    """The evidence of a plan, with the certificates of its arms by candidate id, and its training curves.
 
     Returns:
         The evidence, and the curves: candidate, scale, seed, step, loss (mean training loss of the steps since the
@@ -36,7 +39,8 @@ def read_evidence(plan: Plan, ledger: Ledger) -> tuple[Evidence, pd.DataFrame]:
     runs = pd.DataFrame([_run_row(plan, record) for record in found])
     curves = [_curve_rows(record, ledger.curve(record.run_id)) for record in found if record.status == "ok"]
     empty = pd.DataFrame(columns=["candidate", "scale", "seed", "step", "loss"])
-    return Evidence(runs, _experiments(plan)), pd.concat(curves, ignore_index=True) if curves else empty
+    evidence = Evidence(runs, _experiments(plan), certificate_rows(certificates))
+    return evidence, pd.concat(curves, ignore_index=True) if curves else empty
 
 
 def _run_row(plan: Plan, record: RunRecord) -> dict[str, object]:
@@ -51,6 +55,9 @@ def _run_row(plan: Plan, record: RunRecord) -> dict[str, object]:
         "seed": record.spec.seed,
         "status": record.status,
         "val_loss": _or_nan(record.val_loss),
+        "honest_loss": _or_nan(record.honest_loss),
+        "leak_gain": _or_nan(record.leak_gain),
+        "leak_gain_se": _or_nan(record.leak_gain_se),
         "bits_per_byte": _or_nan(record.bits_per_byte),
         "parameters": _or_nan(record.parameters),
         "flops": _or_nan(record.flops),

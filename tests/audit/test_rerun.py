@@ -48,7 +48,7 @@ def set_status(name, scale, seeds, status):
     def change(runs: pd.DataFrame, experiments: pd.DataFrame) -> None:
         here = (runs["name"] == name) & (runs["scale"] == scale) & runs["seed"].isin(seeds)
         runs.loc[here, "status"] = status
-        runs.loc[here, ["val_loss", "bits_per_byte"]] = np.nan
+        runs.loc[here, ["val_loss", "honest_loss", "bits_per_byte"]] = np.nan
 
     return change
 
@@ -139,7 +139,7 @@ def test_a_weak_arm_that_also_failed_is_worse_unless_the_machine_was_to_blame(ma
 def test_a_run_that_is_not_in_the_table_is_missing_not_forgotten(make_evidence, cfg):
     whole = make_evidence(noise=0.002)
     gone = (whole.runs["name"] == "strong") & (whole.runs["scale"] == "cpu-small") & (whole.runs["seed"] == 4)
-    findings = by_id(audit(Evidence(whole.runs[~gone], whole.experiments), cfg))
+    findings = by_id(audit(Evidence(whole.runs[~gone], whole.experiments, whole.certificates), cfg))
     strong = findings["replicate.cpu-small.strong.vs_delta_net"]
     assert strong.details["failures"]["candidate"] == {"missing": 1}
     assert strong.details["rerun_verdict"] == "undecided"
@@ -168,7 +168,11 @@ def test_the_document_is_the_same_byte_for_byte_whatever_the_order_of_rows(make_
     evidence = make_evidence()
     texts = set()
     for random_state in range(3):
-        shuffled = Evidence(evidence.runs.sample(frac=1.0, random_state=random_state), evidence.experiments)
+        shuffled = Evidence(
+            evidence.runs.sample(frac=1.0, random_state=random_state),
+            evidence.experiments,
+            evidence.certificates.sample(frac=1.0, random_state=random_state),
+        )
         texts.add(canonical_json(findings_document("replicate", audit(shuffled, cfg))))
     assert len(texts) == 1
 
@@ -253,9 +257,11 @@ def test_interquartile_mean_appears_from_ten_seeds_on(make_evidence, cfg):
 
 def test_baselines_alone_give_noise_and_failures_but_no_comparison(make_evidence, cfg):
     whole = make_evidence()
-    baselines = Evidence(whole.runs[whole.runs["role"] == "baseline"], whole.experiments)
+    runs = whole.runs[whole.runs["role"] == "baseline"]
+    known = whole.certificates["candidate"].isin(runs["candidate"])
+    baselines = Evidence(runs, whole.experiments, whole.certificates[known])
     kinds = {finding.details["kind"] for finding in audit(baselines, cfg)}
-    assert kinds == {"seed_sd", "rank_stability", "failures"}
+    assert kinds == {"seed_sd", "rank_stability", "certificate", "failures"}
 
 
 def test_every_method_in_use_can_be_calibrated(make_evidence):
