@@ -142,7 +142,7 @@ class Evidence:
         self.scales: list[str] = list(dict.fromkeys(self.runs["scale"]))
         arms = self.runs.sort_values(["order", "candidate"])[["candidate", "name", "label", "role"]]
         arms = arms.drop_duplicates("candidate", ignore_index=True)
-        self.arms = arms.assign(standing=_standings(certificates, arms["candidate"].tolist()))
+        self.arms = arms.assign(standing=_standings(certificates, runs, arms["candidate"].tolist()))
         self.experiments = _printable_columns(experiments[list(EXPERIMENT_COLUMNS)]).sort_values(
             ["candidate", "baseline"], ignore_index=True
         )
@@ -228,10 +228,14 @@ def _sorted_certificates(certificates: pd.DataFrame, arms: list[str]) -> pd.Data
     return ordered.drop(columns=["_place", "_check"])
 
 
-def _standings(certificates: pd.DataFrame, arms: list[str]) -> list[str]:
+def _standings(certificates: pd.DataFrame, runs: pd.DataFrame, arms: list[str]) -> list[str]:
     leaks = certificates[certificates["check"].isin(LEAKS)]
     found = leaks.groupby("candidate")["outcome"].agg(list).to_dict()
-    return [_standing(found.get(arm, [])) for arm in arms]
+    # A certified run has its ordinary loss as the honest one unless the trained program gained by looking ahead.
+    ok = runs[runs["status"] == "ok"]
+    contradicted = set(ok.loc[ok["honest_loss"] != ok["val_loss"], "candidate"])
+    standings = {arm: _standing(found.get(arm, [])) for arm in arms}
+    return ["not certified" if standings[arm] == "clean" and arm in contradicted else standings[arm] for arm in arms]
 
 
 def _standing(outcomes: list[str]) -> str:

@@ -23,7 +23,7 @@ def standings(evidence: Evidence) -> dict[str, str]:
 
 
 def leak_findings(evidence: Evidence) -> list[Finding]:
-    """One finding an arm: what its certificate says and, unless it is clean, its leak gain at every scale."""
+    """One finding an arm: what its certificate says, and the leak gain of the trained runs at every scale."""
     standing, labels, slugs = standings(evidence), arm_labels(evidence), arm_slugs(evidence)
     return [
         Finding(
@@ -134,6 +134,8 @@ def _answer(label: str, standing: str, rows: Sequence[dict[str, Any]], gains: Se
     elif standing == "leaky":
         text = f"{label} leaks ({reasons}); it is judged on its honest loss."
     else:
+        if len(of_leaks) == len(LEAKS) and not reasons:
+            reasons = "its certificate is contradicted by a trained run, which loses when what follows is replaced"
         text = f"{label} is not certified ({reasons or 'it has no certificate'}), so whether it leaks is not known; "
         text += "it is judged on its honest loss."
     if gains:

@@ -49,6 +49,7 @@ class BenchSettings:
     published: PublishedSettings
     certificate: CertificateSettings
     honest: HonestSettings
+    spot_check: HonestSettings
     ngram: NgramSettings
     baselines: tuple[str, ...]
     seeds: int
@@ -116,6 +117,7 @@ def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench, dict[
         device=device,
         threads=settings.engine.threads,
         honest=settings.honest,
+        spot_check=settings.spot_check,
         certificates=certificates,
     )
     return plan, ledger, bench, certificates

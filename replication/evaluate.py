@@ -22,6 +22,9 @@ from replication.settings import require
 LOGIT_BYTES = 32 << 20  # the logits of one forward pass, which also travel in one piece
 
 
+CONTRADICTING_GAIN = 1e-3  # nats per token; rounding in bfloat16 stays below
+
+
 class NonFiniteLogits(Exception):
     """Some logit of the evaluation is NaN or infinite: the run counts as diverged."""
 
@@ -43,6 +46,11 @@ def negative_log_likelihood(logits_NTV: np.ndarray, targets_NT: np.ndarray) -> n
     log_probability = torch.log_softmax(logits.double(), dim=-1)
     targets = torch.from_numpy(np.asarray(targets_NT, dtype=np.int64))
     return -log_probability.gather(-1, targets.unsqueeze(-1)).squeeze(-1).numpy()
+
+
+def contradicts(gain: float, error: float | None) -> bool:
+    """Whether a leak gain (nats per token, with its standard error) cannot be that of a certified program."""
+    return error is not None and gain > max(CONTRADICTING_GAIN, 5.0 * error)
 
 
 def bits_per_byte(nats_per_token: float, bytes_per_token: float) -> float:

@@ -20,6 +20,7 @@ from replication.evaluate import (
     HonestRows,
     NonFiniteLogits,
     bits_per_byte,
+    contradicts,
     estimate_leak_gain,
     honest_rows,
     negative_log_likelihood,
@@ -161,7 +162,13 @@ class _Answer:
         if self.rows is None:
             return {"val_loss": loss, "honest_loss": loss, "leak_gain": None, "leak_gain_se": None}
         gain, error = estimate_leak_gain(self.rows, self.honest_losses, self.losses)
-        return {"val_loss": loss, "honest_loss": loss + gain, "leak_gain": gain, "leak_gain_se": error}
+        holds = self.spec.certified and not contradicts(gain, error)
+        return {
+            "val_loss": loss,
+            "honest_loss": loss if holds else loss + gain,
+            "leak_gain": gain,
+            "leak_gain_se": error,
+        }
 
 
 class Bench:

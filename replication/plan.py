@@ -68,12 +68,13 @@ def build_plan(
     device: Literal["cpu", "cuda"],
     threads: int,
     honest: HonestSettings,
+    spot_check: HonestSettings,
     certificates: Mapping[str, Certificate],
 ) -> Plan:
     """All runs of all arms at all scales with all seeds.
 
     An arm gets the honest loss measured as `honest` says unless its certificate (by candidate id) says that it does
-    not look ahead.
+    not look ahead; then `spot_check` says at how many positions the trained program is held to that.
     """
     causal = {identity for identity, certificate in certificates.items() if certificate.causal}
     reference = CorpusRef(name=corpus.name, sha256=corpus.sha256, vocab_size=corpus.vocab_size)
@@ -84,7 +85,8 @@ def build_plan(
                 scale=scale,
                 optimiser=optimiser,
                 corpus=reference,
-                honest=None if arm.id in causal else honest,
+                certified=arm.id in causal,
+                honest=spot_check if arm.id in causal else honest,
                 seed=seed,
                 device=device,
                 threads=threads,

@@ -102,7 +102,7 @@ class CorpusRef:
 
 @dataclass(frozen=True, kw_only=True)
 class HonestSettings:
-    """How the honest loss of a program that may look ahead is sampled (`evaluate.honest_rows`)."""
+    """How the honest loss is sampled (`evaluate.honest_rows`)."""
 
     positions: int  # of all evaluation windows together
     draws: int  # replaced futures a position
@@ -120,7 +120,8 @@ class RunSpec:
     scale: Scale
     optimiser: Optimiser
     corpus: CorpusRef
-    honest: HonestSettings | None  # None: certified not to look ahead, so its ordinary loss is its honest one
+    certified: bool  # not to look ahead: its ordinary loss is its honest one, and a few positions are to show that
+    honest: HonestSettings | None  # how looking ahead is measured; None: not at all, for a certified program only
     seed: int
     device: Literal["cpu", "cuda"]
     threads: int  # of the worker: some sums, LayerNorm's weight gradient for one, are split by thread
@@ -128,6 +129,9 @@ class RunSpec:
     numpy: str  # version: initial values are its draws
     fla: str  # version of the real package, where it serves; else "stand-ins"
     code: str  # sha256 of the sources of kernels/ and replication/ that take part
+
+    def __post_init__(self) -> None:
+        require(self.certified or self.honest is not None, "honest: a program without a certificate needs it")
 
     @property
     def run_id(self) -> str:
@@ -147,7 +151,7 @@ class RunRecord:
     failed_step: int | None
     val_loss: float | None  # nats per token on the fixed validation windows, whole windows at a time
     honest_loss: float | None  # the same with nothing to see ahead: val_loss + leak_gain, or val_loss where certified
-    leak_gain: float | None  # nats per token that seeing ahead saves; None where certified
+    leak_gain: float | None  # nats per token that seeing ahead saves; None where not measured
     leak_gain_se: float | None  # its standard error over windows; None where there is none, or only one window
     bits_per_byte: float | None  # of the honest loss: the score that counts
     steps_done: int
@@ -178,7 +182,7 @@ class RunRecord:
             require(same, f"{where}: a certified program has its ordinary loss and no leak gain, got {leak}")
         else:
             known = self.leak_gain is not None and math.isfinite(self.leak_gain)
-            require(known, f"{where}: a program without a certificate needs a finite leak gain, got {self.leak_gain}")
+            require(known, f"{where}: a measured leak gain is finite, got {self.leak_gain}")
 
     def to_json(self) -> str:
         """The record as indented JSON text, without NaN or infinity."""

@@ -52,6 +52,15 @@ def test_only_the_two_checks_of_leaks_decide_whether_an_arm_is_leaky_or_clean(ev
     }  # fmt: skip
 
 
+def test_a_trained_run_that_gains_by_looking_ahead_contradicts_a_certificate(make_evidence, cfg):
+    found = make_evidence(gains={"strong": (0.8, 0.02)})
+    standing = {names(found)[arm]: value for arm, value in standings(found).items()}
+    assert standing["strong"] == "not certified"
+    assert set(standing.values()) == {"clean", "not certified"}
+    (finding,) = [finding for finding in rerun.audit(found, cfg) if finding.id == "leakage.replicate.strong"]
+    assert "contradicted by a trained run" in finding.answer
+
+
 def test_a_violation_counts_even_where_the_other_check_could_not_run(make_evidence):
     found = make_evidence(outcomes={("strong", "future"): "not_runnable", ("strong", "batch"): "violated"})
     assert "leaky" in standings(found).values()
@@ -114,7 +123,8 @@ def test_verdicts_rest_on_the_honest_loss_whatever_the_ordinary_one_is(make_evid
     def flatter(runs: pd.DataFrame, experiments: pd.DataFrame) -> None:
         runs.loc[runs["name"] == "weak", "val_loss"] = 0.01
 
-    plain, flattered = make_evidence(), make_evidence(flatter)
+    outcomes = {("weak", "future"): "violated"}
+    plain, flattered = make_evidence(outcomes=outcomes), make_evidence(flatter, outcomes)
     for one, other in zip(rerun.audit(plain, cfg), rerun.audit(flattered, cfg), strict=True):
         assert (one.id, one.answer, one.estimate) == (other.id, other.answer, other.estimate)
 

@@ -117,6 +117,7 @@ class Rig:
         threads: int = 1,
         optimiser: dict[str, Any] | None = None,
         honest: HonestSettings | None = None,
+        certified: bool | None = None,
         **scale: Any,
     ) -> RunSpec:
         corpus = CorpusRef(name=self.corpus.name, sha256=self.corpus.sha256, vocab_size=self.corpus.vocab_size)
@@ -125,6 +126,7 @@ class Rig:
             scale=dataclasses.replace(SCALE, **scale),
             optimiser=dataclasses.replace(OPTIMISER, **(optimiser or {})),
             corpus=corpus,
+            certified=honest is None if certified is None else certified,
             honest=honest,
             seed=seed,
             device="cpu",

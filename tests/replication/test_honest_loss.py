@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from replication import evaluate
-from replication.evaluate import HonestRows, estimate_leak_gain, honest_rows, negative_log_likelihood
+from replication.evaluate import HonestRows, contradicts, estimate_leak_gain, honest_rows, negative_log_likelihood
 from replication.model import build_model
 from replication.plan import BASELINES
 from replication.record import HonestSettings
@@ -149,6 +149,26 @@ def test_a_clean_run_has_its_ordinary_loss_with_and_without_a_certificate(rig: A
     assert honest.leak_gain_se == pytest.approx(0.0, abs=1e-6)
     assert honest.honest_loss == pytest.approx(honest.val_loss, rel=1e-6)
     assert honest.run_id != certified.run_id
+
+
+def test_a_certified_program_that_holds_it_keeps_its_ordinary_loss_to_the_bit(rig: Any) -> None:
+    record = measured(rig, certified=True)
+    assert record.honest_loss == record.val_loss
+    assert record.leak_gain == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_trained_program_that_gains_by_looking_ahead_is_not_believed_its_certificate(rig: Any) -> None:
+    record = measured(rig, NEXT_TOKEN, certified=True)
+    assert record.leak_gain > 1
+    assert record.honest_loss == pytest.approx(record.val_loss + record.leak_gain)
+
+
+def test_a_gain_without_an_error_or_within_it_contradicts_nothing() -> None:
+    assert contradicts(0.1, 0.01)
+    assert not contradicts(0.1, 0.03)
+    assert not contradicts(5e-4, 1e-6)
+    assert not contradicts(-0.1, 0.01)
+    assert not contradicts(1.0, None)
 
 
 def test_the_score_that_counts_is_that_of_the_honest_loss(rig: Any) -> None:

@@ -14,12 +14,16 @@ from replication.configure import compose
 from replication.plan import BASELINES, VARIANTS, CandidateSettings, Plan, build_plan, gather_arms
 from replication.provenance import code_sha256
 from replication.published import PublishedSettings
+from replication.record import HonestSettings
 from replication.settings import InputError, typed
 
 
 @pytest.fixture(scope="module")
 def published() -> PublishedSettings:
     return typed(PublishedSettings, compose("replicate", [])["published"], "published")
+
+
+SPOT = HonestSettings(positions=8, draws=1)
 
 
 def files(*paths: Path | str) -> CandidateSettings:
@@ -99,7 +103,7 @@ def make_plan(rig: Any, **changes: Any) -> Plan:
     arms = (rig.candidate("a = 1", "a"), rig.candidate("b = 1", "b"))
     scales = {name: dataclasses.replace(rig.scale, name=name) for name in ("small", "large")}
     settings = {"seeds": range(10, 13), "optimiser": rig.optimiser, "corpus": rig.corpus, "device": "cpu", "threads": 1}
-    settings |= {"honest": rig.honest, "certificates": {}}
+    settings |= {"honest": rig.honest, "spot_check": SPOT, "certificates": {}}
     return build_plan(arms, scales, **{**settings, **changes})
 
 
@@ -132,13 +136,14 @@ def certificate(source: str, **outcomes: Outcome) -> Certificate:
         ({"batch": "not_runnable"}, False),
     ],
 )
-def test_only_a_program_certified_not_to_look_ahead_is_spared_the_honest_loss(
+def test_a_program_certified_not_to_look_ahead_is_only_held_to_it_at_a_few_positions(
     rig: Any, outcomes: dict[str, Outcome], certified: bool
 ) -> None:
     arm = make_plan(rig).arms[0]
     plan = make_plan(rig, certificates={arm.id: certificate(arm.id, **outcomes)})
     honest = {(run.candidate.name, run.spec.honest) for run in plan.runs}
-    assert honest == {("a", None if certified else rig.honest), ("b", rig.honest)}
+    assert {(run.candidate.name, run.spec.certified) for run in plan.runs} == {("a", certified), ("b", False)}
+    assert honest == {("a", SPOT if certified else rig.honest), ("b", rig.honest)}
 
 
 def test_a_plan_is_every_arm_at_every_scale_with_every_seed_and_seeds_stay_together(rig: Any) -> None:

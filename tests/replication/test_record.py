@@ -74,7 +74,7 @@ def record(spec: RunSpec) -> RunRecord:
 def test_every_field_of_the_spec_changes_the_run_id(spec: RunSpec) -> None:
     copies = dict(variations(spec))
     fields = {"candidate", "scale.steps", "optimiser.beta1", "corpus.sha256", "seed", "device", "torch", "code"}
-    fields |= {"honest.positions", "honest.draws"}
+    fields |= {"certified", "honest.positions", "honest.draws"}
     assert fields <= set(copies)
     ids = {name: copy.run_id for name, copy in copies.items()}
     assert len({*ids.values(), spec.run_id}) == len(ids) + 1, ids
@@ -98,7 +98,9 @@ def test_a_record_survives_json(record: RunRecord) -> None:
 
 
 def test_a_run_is_another_one_with_and_without_the_honest_loss(spec: RunSpec) -> None:
-    assert dataclasses.replace(spec, honest=None).run_id != spec.run_id
+    assert dataclasses.replace(spec, certified=True, honest=None).run_id != spec.run_id
+    with pytest.raises(InputError, match="a program without a certificate"):
+        dataclasses.replace(spec, honest=None)
 
 
 SCORES = ("val_loss", "honest_loss", "leak_gain", "leak_gain_se", "bits_per_byte")
@@ -121,7 +123,7 @@ def test_an_ok_record_without_a_finite_score_is_refused(record: RunRecord, name:
 
 @pytest.mark.parametrize("gain", [None, math.nan, math.inf])
 def test_a_program_without_a_certificate_needs_a_leak_gain(record: RunRecord, gain: float | None) -> None:
-    with pytest.raises(InputError, match="a program without a certificate needs a finite leak gain"):
+    with pytest.raises(InputError, match="a measured leak gain is finite"):
         dataclasses.replace(record, leak_gain=gain)
 
 
@@ -129,7 +131,7 @@ def test_a_program_without_a_certificate_needs_a_leak_gain(record: RunRecord, ga
 def test_a_certified_program_has_its_ordinary_loss_and_no_leak_gain(
     record: RunRecord, change: dict[str, float]
 ) -> None:
-    spec = dataclasses.replace(record.spec, honest=None)
+    spec = dataclasses.replace(record.spec, certified=True, honest=None)
     sound = {"spec": spec, "run_id": spec.run_id, "honest_loss": 1.25, "leak_gain": None}
     dataclasses.replace(record, **sound)
     with pytest.raises(InputError, match="a certified program has its ordinary loss and no leak gain"):
