@@ -203,7 +203,8 @@ def _cells(settings: CalibrateSettings, checks: Sequence[Check]) -> list[_Cell]:
     for check in checks:
         code = code_sha256(check)  # now, not when the row is done: somebody may edit the source meanwhile
         first = check.bootstrap_from
-        sizes = settings.sizes if first is None else [n for n in settings.bootstrap_sizes if n >= first]
+        listed = settings.sizes if first is None else [n for n in settings.bootstrap_sizes if n >= first]
+        sizes = sorted({*listed, *check.also})
         met = check.noises.met + (("measured",) if digest else ())
         roles = [(noise, "met") for noise in met] + [(noise, "stress") for noise in check.noises.stress]
         for n, (noise, role) in product(sizes, roles):

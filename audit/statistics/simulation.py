@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -30,10 +30,13 @@ from audit.statistics.paired import (
     simultaneous_interval,
     tost,
 )
+from audit.statistics.proportions import clopper_pearson
+from audit.statistics.roc import AREA_INTERVAL_FROM, roc_area_interval
 
 Rule = Literal["interval", "conservative", "exact", "test"]
 TRUTH_DRAWS = 4_000_000
 ARMS = 8
+ROC_AREAS = {"roc_area.60": 0.6, "roc_area.80": 0.8, "roc_area.95": 0.95}  # calibrated method -> true area
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,8 @@ class Check:
     """A method and how it is calibrated.
 
     modules: files of audit/statistics it rests on. resampling_from: n from which a repetition resamples.
-    bootstrap_from: smallest n of a method that always does; it runs at the bootstrap sizes.
+    bootstrap_from: smallest n of a method that always does; it runs at the bootstrap sizes. also: sizes in use beside
+    those of the settings.
     """
 
     method: str
@@ -74,6 +78,7 @@ class Check:
     noises: Noises
     resampling_from: int | None = None
     bootstrap_from: int | None = None
+    also: tuple[int, ...] = ()
 
 
 def _covers(interval: tuple[float, float], truth: float) -> bool:
@@ -218,15 +223,39 @@ def _false_equivalence(noise: Sampler, n: int, rng: np.random.Generator, design:
     return any(judged.outcome == "equivalent" for judged in _judged(noise, n, rng, design, shift=1.0))
 
 
+def _rate(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
+    """How often a value exceeds 1 SD."""
+    interval = clopper_pearson(int((noise(rng, (n,)) > 1.0).sum()), n, design.level).interval
+    return _covers(interval, _rate_truth(noise))
+
+
+@lru_cache
+def _rate_truth(noise: Sampler) -> float:
+    return float((noise(np.random.default_rng(0), (TRUTH_DRAWS,)) > 1.0).mean())
+
+
+def _roc_area(noise: Sampler, n: int, rng: np.random.Generator, design: Design, area: float) -> bool:
+    """Two classes of n; the positives are shifted so far that the true area is `area`."""
+    negatives, positives = noise(rng, (n,)), noise(rng, (n,)) + _area_shift(noise, area)
+    return _covers(roc_area_interval(positives, negatives, design.level, rng, design.resamples).interval, area)
+
+
+@lru_cache
+def _area_shift(noise: Sampler, area: float) -> float:
+    rng = np.random.default_rng(0)
+    return float(np.quantile(noise(rng, (TRUTH_DRAWS,)) - noise(rng, (TRUTH_DRAWS,)), area))
+
+
 _DIFFERENCES = Noises(met=("normal", "skewed_arms", "heavy_tailed"), stress=("skewed_difference", "very_heavy_tailed"))
 _VALUES = Noises(met=("normal", "skewed", "skewed_arms", "heavy_tailed"), stress=("very_heavy_tailed",))
 _ARMS = Noises(met=("normal", "skewed", "heavy_tailed"), stress=())
 _PAIRED, _DECISION = ("estimate", "paired"), ("estimate", "paired", "multiplicity", "decision")
 _AGREEMENT = ("estimate", "paired", "multiplicity", "agreement")
 _BOOTSTRAP = ("estimate", "bootstrap")
+_ROC = ("estimate", "roc")
 
 CHECKS = (
-    Check("paired_t.interval", "interval", _paired_t_interval, _PAIRED, _DIFFERENCES),
+    Check("paired_t.interval", "interval", _paired_t_interval, _PAIRED, _DIFFERENCES, also=(3,)),
     Check("paired_t.p_value", "test", _paired_t_test, _PAIRED, _DIFFERENCES),
     Check("simultaneous_interval", "conservative", _simultaneous, _PAIRED, _ARMS),
     Check("tost", "test", _tost, _PAIRED, _DIFFERENCES),
@@ -242,4 +271,9 @@ CHECKS = (
     Check("decide.difference", "test", _false_difference, _DECISION, _ARMS),
     Check("decide.difference_with_failures", "test", _false_difference_with_failures, _DECISION, _ARMS),
     Check("decide.equivalence", "test", _false_equivalence, _DECISION, _ARMS),
+    Check("clopper_pearson", "exact", _rate, ("estimate", "proportions"), _ARMS, also=(1, 2, 50)),
+    *(
+        Check(method, "conservative", partial(_roc_area, area=area), _ROC, _ARMS, bootstrap_from=AREA_INTERVAL_FROM)
+        for method, area in ROC_AREAS.items()
+    ),
 )

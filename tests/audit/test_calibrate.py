@@ -201,6 +201,11 @@ def test_rows_of_other_code_are_replaced_as_their_turn_comes(tmp_path: Path) -> 
     assert calibration_status(table, "broken", 10, [BROKEN]).status == "stale"
 
 
+def test_a_check_runs_at_its_own_sizes_beside_those_of_the_settings(tmp_path: Path) -> None:
+    table = calibrate(settings(tmp_path, sizes=[5, 10]), [replace(BROKEN, also=(3, 5))])
+    assert table["n"].tolist() == [3, 5, 10]
+
+
 def test_an_interruption_leaves_the_finished_rows(tmp_path: Path) -> None:
     def interrupted(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
         if n == 10:
