@@ -40,6 +40,12 @@ def replicate(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def audit_threshold(session: nox.Session) -> None:
+    """What the rule "much lower loss means leak" catches and throws away; which programs leak (5 min)."""
+    run(session, "-m", "audit", "audit_threshold", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def calibrate(session: nox.Session) -> None:
     """Simulate coverage and error rates of every interval and test in use (an hour)."""
     run(session, "-m", "audit", "calibrate", *session.posargs)

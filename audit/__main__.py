@@ -1,4 +1,4 @@
-"""`python -m audit SESSION [overrides]`: replicate or calibrate."""
+"""`python -m audit SESSION [overrides]`: replicate, audit_threshold or calibrate."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from audit.manifest import manifest
 from audit.report import write_report
 from audit.rerun_leaks import leak_summary
 from audit.sources.ledger import read_evidence
+from audit.threshold_session import run_audit_threshold
 from replication.candidate import Candidate
 from replication.certificate import CHECKS, LEAKS, Certificate
 from replication.configure import Configuration, compose, configure, main, open_bench
@@ -172,7 +173,7 @@ def _byline(evidence: Evidence, started: datetime) -> str:
 
 def run(arguments: Sequence[str]) -> None:
     """Dispatch to the session that the first argument names."""
-    sessions = {"replicate": run_replicate, "calibrate": run_calibrate}
+    sessions = {"replicate": run_replicate, "audit_threshold": run_audit_threshold, "calibrate": run_calibrate}
     name = arguments[0] if arguments else ""
     if name not in sessions:
         raise InputError(f"{name or 'no session'}: expected one of {', '.join(sessions)}, then overrides")

@@ -159,6 +159,8 @@ class Examiner:
         variant = VARIANTS[index]
         length = SHORT if variant.lengths == "short" else self._longest
         tally = self.tallies["future"]
+        if tally.violations and variant.lengths != "all":
+            return  # known to look ahead: more states would only say it again
         if variant.lengths == "short":  # beside the point where the program cannot stand so far from its start
             try:
                 self._search(index, variant.mode, length)
@@ -273,7 +275,7 @@ class Examiner:
             cut = self.oracle.outputs(np.ascontiguousarray(x[:, :length]), mode)
             size, allowance = apart(whole, cut, setting)
             self._judge("length", index, setting, f"cutting {self._longest} tokens to {length}", size, allowance)
-            if size > allowance:
+            if size > allowance and not self.tallies["future"].violations:
                 self._search(index, mode, length)
         except ProgramFailed as failed:
             for check in ("future", "length"):

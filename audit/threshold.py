@@ -1,0 +1,77 @@
+"""What does the rule "a loss far below baseline means a leak" keep and throw away?
+
+The rule is judged as a diagnostic test, with the causality certificate as truth. No finding here answers a published
+claim about another scale: verdicts are `measured`, or `not_testable` where the data cannot tell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from audit.finding import Finding
+from audit.rerun_plan import Withheld
+from audit.statistics.roc import AREA_INTERVAL_FROM
+from audit.statistics.simulation import ROC_AREAS
+from audit.threshold_evidence import ThresholdEvidence
+from audit.threshold_leaks import census_findings, leakage_findings
+from audit.threshold_mixed import mixed_findings
+from audit.threshold_outcomes import outcome_findings
+from audit.threshold_plan import ThresholdSettings
+from audit.threshold_published import published_findings
+from audit.threshold_rates import rate_findings, rate_table
+from audit.threshold_rules import RULE_WORDS
+from audit.threshold_selection import selection_findings, selection_table
+
+__all__ = ["ThresholdSettings", "audit", "methods_in_use"]
+
+
+def audit(evidence: ThresholdEvidence, cfg: ThresholdSettings, withheld: Withheld = frozenset()) -> list[Finding]:
+    """Findings of METHODS section 2; those about the rule come first, then one a certified program.
+
+    withheld: intervals not to be shown, as (method, n) of `methods_in_use`, because calibration says they do not hold.
+    """
+    findings = rate_findings(evidence, cfg, withheld)
+    findings += outcome_findings(evidence, cfg)
+    findings += selection_findings(evidence, cfg, withheld)
+    findings += mixed_findings(evidence, cfg)
+    findings += census_findings(evidence)
+    findings += published_findings(evidence, cfg)
+    findings.append(_intervention_finding(cfg))
+    return findings + leakage_findings(evidence)
+
+
+def methods_in_use(evidence: ThresholdEvidence, cfg: ThresholdSettings) -> list[tuple[str, int]]:
+    """(calibrated method, n) of every interval that `audit` rests on for this evidence."""
+    used: set[tuple[str, int]] = set()
+    for row in rate_table(evidence, cfg).to_dict("records"):
+        discarded = row["leaky_discarded"] + row["clean_discarded"]
+        used |= {("clopper_pearson", n) for n in (row["leaky"], row["clean"], discarded) if n}
+        if (smaller := min(row["leaky"], row["clean"])) >= AREA_INTERVAL_FROM:
+            used |= {(method, smaller) for method in ROC_AREAS}
+    selected = selection_table(evidence, cfg).dropna(subset=["honest_difference"])
+    seeds = set(selected.groupby(["source", "scale", "rule"]).size())
+    used |= {("paired_t.interval", n) for n in seeds if n >= 2}
+    return sorted((method, int(n)) for method, n in used)
+
+
+def _intervention_finding(cfg: ThresholdSettings) -> Finding:
+    spec = cfg.intervention
+    rules = ", ".join(RULE_WORDS[rule] for rule in spec.rules)
+    return Finding(
+        id="threshold.intervention.honest_outcome",
+        question="Does a search end better, honestly, with the rule on, off, or replaced by the certificate?",
+        answer=(
+            f"Not tested: no such searches were run. Declared: {spec.seeds} whole searches under each of {rules}, "
+            f"{spec.proposals} trained proposals each, compared on the honest loss of the best."
+        ),
+        verdict="not_testable",
+        method=(
+            f"Fixed beforehand: honest loss of the best kept proposal, retrained with a seed that its search did not "
+            f"use; {', '.join(RULE_WORDS[rule] for rule in spec.compared)}, each against {RULE_WORDS[spec.against]}, "
+            f"paired by seed; paired t and TOST (±{spec.sesoi:g} bits per byte), Holm-adjusted over all of them at "
+            f"level {cfg.level:g}. The number of kept proposals with an honest loss below baseline is reported beside "
+            "it and decides nothing."
+        ),
+        n=0,
+        details={"kind": "intervention", "outcome": "not_testable", "spec": dataclasses.asdict(spec)},
+    )
