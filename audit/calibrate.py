@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -192,6 +192,18 @@ def calibration_status(table: pd.DataFrame, method: str, n: int, checks: Sequenc
         status = "stale"
     stress = tuple(text for role, text in described if role == "stress")
     return CalibrationStatus(status=status, sizes=sizes, failures=failures, stress_failures=stress)
+
+
+def calibration_row(key: tuple[str, int], status: CalibrationStatus) -> dict[str, Any]:
+    """What the stored calibration says of a (method, n), as a row of the table of calibration."""
+    return {
+        "method": key[0],
+        "n": key[1],
+        "status": status.status,
+        "calibrated_at_n": ", ".join(map(str, status.sizes)),
+        "missed_its_target_on": "; ".join(status.failures),
+        "missed_on_harsher_noise": "; ".join(status.stress_failures),
+    }
 
 
 def _cells(settings: CalibrateSettings, checks: Sequence[Check]) -> list[_Cell]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -12,7 +14,11 @@ from typing import Any, Literal
 import jsonschema
 import numpy as np
 
+from audit.statistics.estimate import NO_INTERVAL
+
 SCHEMA = "archaudit.findings/1"
+Withheld = frozenset[tuple[str, int]]  # (calibrated method, n) whose interval missed its target there
+Interval = tuple[float, float]
 Verdict = Literal["supported", "contradicted", "inconclusive", "not_testable", "measured"]
 
 
@@ -87,3 +93,21 @@ def _entry(finding: Finding) -> dict[str, Any]:
     if entry["interval"] is not None and None in entry["interval"]:
         entry["interval"] = None
     return entry
+
+
+def name_slug(name: str) -> str:
+    """A name's part of a finding's id, where the name is all there is: a scale, or a baseline that was not rerun."""
+    return slug(name, hashlib.sha256(name.encode("utf-8")).hexdigest())
+
+
+def slug(name: str, identity: str) -> str:
+    """`name` if it is made of a-z, 0-9, _ and -; else what is left of it, with 8 digits of `identity`."""
+    if re.fullmatch(r"[a-z0-9_-]{1,64}", name):
+        return name
+    kept = re.sub(r"[^a-z0-9]+", "_", name.lower())[:48].strip("_")
+    return f"{kept}-{identity[:8]}" if kept else identity[:8]
+
+
+def permitted(interval: Interval, method: str, n: int, withheld: Withheld) -> Interval:
+    """`interval`, or none (NaN limits) where calibration says that `method` does not hold at this n."""
+    return NO_INTERVAL if (method, n) in withheld else interval

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from audit.evidence import printable
-from audit.rerun_plan import name_slug
-from audit.threshold_evidence import CERTIFICATE_COLUMNS, DECLARED, MISSING, PROPOSAL_COLUMNS, PROPOSAL_STATUSES
+from audit.finding import name_slug
+from audit.threshold.evidence import CERTIFICATE_COLUMNS, DECLARED, MISSING, PROPOSAL_COLUMNS, PROPOSAL_STATUSES
 from replication.settings import InputError
 
 REQUIRED = ("id", "loss", "baseline_loss")

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from audit.evidence import printable
-from audit.threshold_evidence import MISSING, PROPOSAL_COLUMNS
+from audit.threshold.evidence import MISSING, PROPOSAL_COLUMNS
 from replication.published import PublishedSettings, Row, finite_number, load_search_table
 from replication.published import load_gallery as programs
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from audit.evidence import printable
 from audit.sources.certificates import certificate_rows
-from audit.threshold_evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS
+from audit.threshold.evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS
 from replication.candidate import Candidate
 from replication.certificate import Certificate
 from replication.leaks import ZOO, read_specimen

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from audit import rerun, rerun_page
+from audit import rerun
 from audit.calibrate import CalibrationStatus
 from audit.manifest import manifest
 from audit.report import write_report
+from audit.rerun import page as rerun_page
 from replication.settings import InputError, typed
 
 ROOT = Path(__file__).resolve().parents[2]

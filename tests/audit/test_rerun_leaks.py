@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from audit import rerun, rerun_page
+from audit import rerun
 from audit.evidence import Evidence
 from audit.finding import findings_document
-from audit.rerun_leaks import certificate_table, leak_gains, leak_summary, standings
-from audit.rerun_plan import RerunSettings
+from audit.rerun import page as rerun_page
+from audit.rerun.leaks import certificate_table, leak_gains, leak_summary, standings
+from audit.rerun.plan import RerunSettings
 from replication.certificate import CHECKS
 from replication.settings import typed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from audit.sources.archive import read_archive
-from audit.threshold_evidence import DECLARED, ThresholdEvidence
+from audit.threshold.evidence import DECLARED, ThresholdEvidence
 from replication.settings import InputError
 
 HEADER = "id,loss,baseline_loss"

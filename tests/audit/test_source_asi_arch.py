@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from audit.sources.asi_arch import programs, proposals
-from audit.threshold_evidence import CERTIFICATE_COLUMNS, ThresholdEvidence
+from audit.threshold.evidence import CERTIFICATE_COLUMNS, ThresholdEvidence
 from replication.published import PublishedSettings
 from replication.settings import InputError, typed
 

@@ -15,7 +15,7 @@ from audit.finding import canonical_json, findings_document
 from audit.manifest import plan_sha256
 from audit.statistics.simulation import CHECKS as CALIBRATION_CHECKS
 from audit.threshold import ThresholdSettings, audit, methods_in_use
-from audit.threshold_evidence import CERTIFICATE_COLUMNS, DECLARED, PROPOSAL_COLUMNS, ThresholdEvidence
+from audit.threshold.evidence import CERTIFICATE_COLUMNS, DECLARED, PROPOSAL_COLUMNS, ThresholdEvidence
 from replication.certificate import CHECKS
 from replication.settings import InputError, typed
 

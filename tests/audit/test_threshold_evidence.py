@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 
-from audit.threshold_evidence import CERTIFICATE_COLUMNS, DECLARED, PROPOSAL_COLUMNS, ThresholdEvidence
+from audit.threshold.evidence import CERTIFICATE_COLUMNS, DECLARED, PROPOSAL_COLUMNS, ThresholdEvidence
 from replication.certificate import CHECKS
 from replication.settings import InputError
 

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from audit import certificate_figures, threshold_figures
 from audit.figures import svg
+from audit.threshold import certificate_figures
+from audit.threshold import figures as threshold_figures
 from replication.certificate import CHECKS
 
 HOSTILE = "$\\frac{1}{$ </svg><script>alert(1)</script> & --> 混合"

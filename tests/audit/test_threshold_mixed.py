@@ -12,8 +12,8 @@ import yaml
 
 from audit.finding import findings_document
 from audit.threshold import ThresholdSettings, audit
-from audit.threshold_evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS, ThresholdEvidence
-from audit.threshold_mixed import crossing
+from audit.threshold.evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS, ThresholdEvidence
+from audit.threshold.mixed import crossing
 from replication.certificate import CHECKS
 from replication.settings import typed
 

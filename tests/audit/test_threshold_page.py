@@ -13,14 +13,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from audit import threshold, threshold_page
+from audit import threshold
 from audit.calibrate import CalibrationStatus
 from audit.manifest import manifest
 from audit.report import write_report
-from audit.threshold_evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS, ThresholdEvidence
-from audit.threshold_frames import certificates_zoo, discard_shares, leak_gains
-from audit.threshold_outcomes import discard_table
-from audit.threshold_rates import rate_table
+from audit.threshold import page as threshold_page
+from audit.threshold.evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS, ThresholdEvidence
+from audit.threshold.frames import certificates_zoo, discard_shares, leak_gains
+from audit.threshold.outcomes import discard_table
+from audit.threshold.rates import rate_table
 from replication.certificate import CHECKS
 from replication.leaks import ZOO
 from replication.settings import typed

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from audit import threshold_reference, threshold_session
 from audit.sources import zoo
-from audit.threshold_evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS, ThresholdEvidence
-from audit.threshold_reference import (
+from audit.threshold import reference as threshold_reference
+from audit.threshold import session as threshold_session
+from audit.threshold.evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS, ThresholdEvidence
+from audit.threshold.reference import (
     Reference,
     describe,
     read_reference,

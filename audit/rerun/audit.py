@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from audit.evidence import Evidence
-from audit.finding import Finding
-from audit.rerun_beside import failure_findings, mixed_model_finding, rank_findings, seed_sd_findings
-from audit.rerun_leaks import honest_clause, leak_findings, standings
-from audit.rerun_plan import RerunSettings, Withheld, arm_labels, arm_slugs, name_slug, permitted
-from audit.search_gain import search_findings
+from audit.finding import Finding, Withheld, name_slug, permitted
+from audit.rerun.beside import failure_findings, mixed_model_finding, rank_findings, seed_sd_findings
+from audit.rerun.leaks import honest_clause, leak_findings, standings
+from audit.rerun.plan import RerunSettings, arm_labels, arm_slugs
+from audit.rerun.search_gain import search_findings
 from audit.statistics.bootstrap import BCA_FROM, INTERQUARTILE_MEAN_FROM, bca, interquartile_mean_interval
 from audit.statistics.decision import Decision, PairedSample, decide
 from audit.statistics.estimate import Estimate, Floats

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from audit.evidence import Evidence
-from audit.finding import Finding
-from audit.rerun_plan import RerunSettings, Withheld, arm_labels, arm_slugs, name_slug, permitted
+from audit.finding import Finding, Withheld, name_slug, permitted
+from audit.rerun.plan import RerunSettings, arm_labels, arm_slugs
 from audit.statistics.paired import PairedT, Ratio, fieller_ratio, paired_t
 from audit.wording import percent, plural, signed
 

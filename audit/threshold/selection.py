@@ -7,14 +7,13 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from audit.finding import Finding
-from audit.rerun_plan import Withheld, name_slug, permitted
+from audit.finding import Finding, Withheld, name_slug, permitted
 from audit.statistics.paired import paired_t
-from audit.threshold_evidence import ThresholdEvidence
-from audit.threshold_outcomes import HONEST, discarding
-from audit.threshold_plan import SelectionRule, ThresholdSettings
-from audit.threshold_rates import caveat
-from audit.threshold_rules import RULE_WORDS, discarded, judged, scale_slug
+from audit.threshold.evidence import ThresholdEvidence
+from audit.threshold.outcomes import HONEST, discarding
+from audit.threshold.plan import SelectionRule, ThresholdSettings
+from audit.threshold.rates import caveat
+from audit.threshold.rules import RULE_WORDS, discarded, judged, scale_slug
 from audit.wording import plural, signed, span
 
 

@@ -10,12 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from audit.finding import Finding
-from audit.rerun_plan import name_slug
+from audit.finding import Finding, name_slug
 from audit.statistics.estimate import Floats
-from audit.threshold_evidence import ThresholdEvidence
-from audit.threshold_plan import ThresholdSettings
-from audit.threshold_rules import judged, scale_slug, scales_of
+from audit.threshold.evidence import ThresholdEvidence
+from audit.threshold.plan import ThresholdSettings
+from audit.threshold.rules import judged, scale_slug, scales_of
 from audit.wording import plural, signed
 
 SOURCE = "mixed"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from audit.finding import Finding
-from audit.threshold_evidence import ThresholdEvidence
+from audit.threshold.evidence import ThresholdEvidence
 from replication.certificate import LEAKS
 from replication.leaks import ZOO
 

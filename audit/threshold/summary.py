@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from audit.finding import Finding
 from audit.statistics.estimate import NO_INTERVAL, Estimate
-from audit.threshold_evidence import ThresholdEvidence
-from audit.threshold_frames import GROUPS, certificates_zoo, panel_name, place_name
-from audit.threshold_plan import ThresholdSettings
-from audit.threshold_rates import SHARES, Rate, rate_text
+from audit.threshold.evidence import ThresholdEvidence
+from audit.threshold.frames import GROUPS, certificates_zoo, panel_name, place_name
+from audit.threshold.plan import ThresholdSettings
+from audit.threshold.rates import SHARES, Rate, rate_text
 from audit.wording import number
 from replication.certificate import LEAKS
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 
-from audit.finding import Finding
-from audit.rerun_plan import Withheld
+from audit.finding import Finding, Withheld
 from audit.statistics.roc import AREA_INTERVAL_FROM
 from audit.statistics.simulation import ROC_AREAS
-from audit.threshold_evidence import ThresholdEvidence
-from audit.threshold_leaks import census_findings, leakage_findings
-from audit.threshold_mixed import mixed_findings
-from audit.threshold_outcomes import outcome_findings
-from audit.threshold_plan import ThresholdSettings
-from audit.threshold_published import published_findings
-from audit.threshold_rates import rate_findings, rate_table
-from audit.threshold_rules import RULE_WORDS
-from audit.threshold_selection import selection_findings, selection_table
+from audit.threshold.evidence import ThresholdEvidence
+from audit.threshold.leaks import census_findings, leakage_findings
+from audit.threshold.mixed import mixed_findings
+from audit.threshold.outcomes import outcome_findings
+from audit.threshold.plan import ThresholdSettings
+from audit.threshold.published import published_findings
+from audit.threshold.rates import rate_findings, rate_table
+from audit.threshold.rules import RULE_WORDS
+from audit.threshold.selection import selection_findings, selection_table
 
 __all__ = ["ThresholdSettings", "audit", "methods_in_use"]
 

@@ -9,15 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from audit.finding import Finding
-from audit.rerun_plan import Withheld, name_slug, permitted
+from audit.finding import Finding, Withheld, name_slug, permitted
 from audit.statistics.estimate import Estimate
 from audit.statistics.proportions import clopper_pearson
 from audit.statistics.roc import AREA_INTERVAL_FROM, roc_area_interval, roc_points
 from audit.statistics.simulation import ROC_AREAS
-from audit.threshold_evidence import ThresholdEvidence
-from audit.threshold_plan import ThresholdSettings
-from audit.threshold_rules import (
+from audit.threshold.evidence import ThresholdEvidence
+from audit.threshold.plan import ThresholdSettings
+from audit.threshold.rules import (
     Flags,
     below,
     first_seed,

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit import threshold, threshold_page
+from audit import threshold
 from audit.calibrate import calibration_status, read_calibration
 from audit.manifest import manifest
 from audit.report import write_report
 from audit.sources import archive, asi_arch, zoo
 from audit.sources.zoo import MixedSettings, ZooSettings
-from audit.threshold_evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS, ThresholdEvidence
-from audit.threshold_reference import (
+from audit.threshold import page as threshold_page
+from audit.threshold.evidence import CERTIFICATE_COLUMNS, PROPOSAL_COLUMNS, ThresholdEvidence
+from audit.threshold.reference import (
     TABLES,
     Reference,
     describe,
@@ -28,7 +29,7 @@ from audit.threshold_reference import (
     without_published_names,
     write_reference,
 )
-from audit.threshold_summary import summary, verdict_table
+from audit.threshold.summary import summary, verdict_table
 from audit.wording import plural
 from replication.candidate import Candidate
 from replication.certificate import Certificate

@@ -12,8 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from audit.evidence import Evidence
-from audit.finding import Finding
-from audit.rerun_plan import RerunSettings, Withheld, arm_labels, arm_slugs, name_slug, permitted
+from audit.finding import Finding, Withheld, name_slug, permitted
+from audit.rerun.plan import RerunSettings, arm_labels, arm_slugs
 from audit.statistics.agreement import RankStability, rank_stability
 from audit.statistics.estimate import Floats
 from audit.statistics.mixed import Contrast, MixedModel, mixed_model

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.rerun_plan import name_slug
-from audit.threshold_evidence import ThresholdEvidence
-from audit.threshold_plan import ReleasedRule, SelectionRule, ThresholdSettings
+from audit.finding import name_slug
+from audit.threshold.evidence import ThresholdEvidence
+from audit.threshold.plan import ReleasedRule, SelectionRule, ThresholdSettings
 
 Flags = NDArray[np.bool_]
 ON_IT = 1e-12  # a share this close to a threshold lies on it, which is not beyond it

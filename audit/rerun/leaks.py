@@ -10,7 +10,7 @@ import pandas as pd
 
 from audit.evidence import Evidence
 from audit.finding import Finding
-from audit.rerun_plan import arm_labels, arm_slugs
+from audit.rerun.plan import arm_labels, arm_slugs
 from audit.wording import compact, plural, signed
 from replication.certificate import LEAKS
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from audit.finding import Finding
-from audit.rerun_plan import name_slug, slug
-from audit.threshold_evidence import DECLARED, ThresholdEvidence
+from audit.finding import Finding, name_slug, slug
+from audit.threshold.evidence import DECLARED, ThresholdEvidence
 from audit.wording import compact, plural
 from replication.certificate import CHECKS, LEAKS
 

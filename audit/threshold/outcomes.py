@@ -7,12 +7,11 @@ from typing import get_args
 
 import pandas as pd
 
-from audit.finding import Finding
-from audit.rerun_plan import name_slug
-from audit.threshold_evidence import ThresholdEvidence
-from audit.threshold_plan import SelectionRule, ThresholdSettings
-from audit.threshold_rates import caveat
-from audit.threshold_rules import (
+from audit.finding import Finding, name_slug
+from audit.threshold.evidence import ThresholdEvidence
+from audit.threshold.plan import SelectionRule, ThresholdSettings
+from audit.threshold.rates import caveat
+from audit.threshold.rules import (
     Flags,
     below,
     discarded,

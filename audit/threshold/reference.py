@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from audit.finding import canonical_json, plain
-from audit.threshold_evidence import PROPOSAL_COLUMNS
+from audit.threshold.evidence import PROPOSAL_COLUMNS
 from audit.wording import plural
 from replication.durable import write_atomic
 from replication.provenance import code_sha256

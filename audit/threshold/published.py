@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from audit.finding import Finding
-from audit.threshold_evidence import ThresholdEvidence
-from audit.threshold_plan import ThresholdSettings
-from audit.threshold_rules import ON_IT, judged, released_reasons, scale_slug, scales_of
+from audit.threshold.evidence import ThresholdEvidence
+from audit.threshold.plan import ThresholdSettings
+from audit.threshold.rules import ON_IT, judged, released_reasons, scale_slug, scales_of
 from audit.wording import plural
 
 SOURCE = "asi_arch"

@@ -12,11 +12,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from audit import figures
-from audit.calibrate import CalibrationStatus
+from audit.calibrate import CalibrationStatus, calibration_row
 from audit.evidence import Evidence
 from audit.finding import Finding
-from audit.rerun_leaks import certificate_table, leak_summary, standings
-from audit.rerun_plan import RerunSettings, arm_labels
+from audit.rerun.leaks import certificate_table, leak_summary, standings
+from audit.rerun.plan import RerunSettings, arm_labels
 from audit.wording import number, plural
 from replication.certificate import CHECKS
 
@@ -229,18 +229,6 @@ def _search_row(finding: Finding) -> dict[str, Any]:
         "ratio": math.nan if ratio is None else ratio,
         "ratio_low": ratio_low,
         "ratio_high": ratio_high,
-    }
-
-
-def calibration_row(key: tuple[str, int], status: CalibrationStatus) -> dict[str, Any]:
-    """What the stored calibration says of a (method, n), as a row of the table of calibration."""
-    return {
-        "method": key[0],
-        "n": key[1],
-        "status": status.status,
-        "calibrated_at_n": ", ".join(map(str, status.sizes)),
-        "missed_its_target_on": "; ".join(status.failures),
-        "missed_on_harsher_noise": "; ".join(status.stress_failures),
     }
 
 

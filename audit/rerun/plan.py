@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
 from audit.evidence import Evidence
-from audit.statistics.estimate import NO_INTERVAL
+from audit.finding import slug
 from replication.settings import require
 
 LABEL_LENGTH = 60
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +44,6 @@ class RerunSettings:
         return {key: value for key, value in dataclasses.asdict(self).items() if key != "registered_plan"}
 
 
-Withheld = frozenset[tuple[str, int]]  # (calibrated method, n) whose interval missed its target there
-
-
-def permitted(interval: Interval, method: str, n: int, withheld: Withheld) -> Interval:
-    """`interval`, or none (NaN limits) where calibration says that `method` does not hold at this n."""
-    return NO_INTERVAL if (method, n) in withheld else interval
-
-
 def arm_labels(evidence: Evidence) -> dict[str, str]:
     """Candidate sha256 -> a label that no other arm of this evidence has; in display order."""
     arms = evidence.arms
@@ -73,19 +62,6 @@ def arm_slugs(evidence: Evidence) -> dict[str, str]:
     return {
         candidate: part if taken.count(part) == 1 else f"{part}-{candidate[:8]}" for candidate, part in slugs.items()
     }
-
-
-def name_slug(name: str) -> str:
-    """A name's part of a finding's id, where the name is all there is: a scale, or a baseline that was not rerun."""
-    return slug(name, hashlib.sha256(name.encode("utf-8")).hexdigest())
-
-
-def slug(name: str, identity: str) -> str:
-    """`name` if it is made of a-z, 0-9, _ and -; else what is left of it, with 8 digits of `identity`."""
-    if re.fullmatch(r"[a-z0-9_-]{1,64}", name):
-        return name
-    kept = re.sub(r"[^a-z0-9]+", "_", name.lower())[:48].strip("_")
-    return f"{kept}-{identity[:8]}" if kept else identity[:8]
 
 
 def _cut(label: str) -> str:

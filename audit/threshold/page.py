@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from audit import certificate_figures, threshold_figures
-from audit.calibrate import CalibrationStatus
-from audit.finding import Finding
-from audit.rerun_page import calibration_row
-from audit.rerun_plan import Withheld
+from audit.calibrate import CalibrationStatus, calibration_row
+from audit.finding import Finding, Withheld
 from audit.statistics.estimate import NO_INTERVAL
-from audit.threshold_evidence import ThresholdEvidence
-from audit.threshold_frames import (
+from audit.threshold import certificate_figures
+from audit.threshold import figures as threshold_figures
+from audit.threshold.evidence import ThresholdEvidence
+from audit.threshold.frames import (
     certificates_published,
     certificates_zoo,
     discard_shares,
@@ -26,11 +25,11 @@ from audit.threshold_frames import (
     panel_name,
     roc_corners,
 )
-from audit.threshold_outcomes import discard_table, discovery_table
-from audit.threshold_plan import ThresholdSettings
-from audit.threshold_rates import rate_table
-from audit.threshold_selection import selection_table
-from audit.threshold_summary import of_kind, summary
+from audit.threshold.outcomes import discard_table, discovery_table
+from audit.threshold.plan import ThresholdSettings
+from audit.threshold.rates import rate_table
+from audit.threshold.selection import selection_table
+from audit.threshold.summary import of_kind, summary
 
 ANSWERS = {  # part of the page -> kinds of the findings whose answers it prints
     "census": ("census",),
