@@ -27,8 +27,10 @@ from audit import statistics
 from audit.statistics.noise import SAMPLERS, Sampler, measured
 from audit.statistics.simulation import CHECKS, Check, Design, Rule
 from replication.durable import write_atomic
+from replication.provenance import ROOT
 from replication.settings import InputError, require
 
+CALIBRATION = ROOT / "results" / "reference" / "calibration.csv"
 COLUMNS = [
     "method", "n", "noise", "role", "rule", "target", "estimate", "repetitions", "monte_carlo_se", "passed",
     "code_sha256", "seed",

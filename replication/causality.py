@@ -12,26 +12,41 @@ tried, by chance or because it recognises an examination.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 
-from replication.certificate import CHECKS, CertificateSettings, CheckResult
+from replication.certificate import CHECKS, LEAKS, CertificateSettings, CheckResult
 from replication.examiner import Examiner
 from replication.lookahead import Change, Floats, Oracle, base_input, changed_input, search
 from replication.settings import InputError
 from replication.states import OTHER, VARIANTS, Kind, Mode
 
 
-def certify(
-    oracle: Oracle, settings: CertificateSettings
-) -> tuple[dict[str, CheckResult], int | None, tuple[str, ...]]:
-    """Examine the program behind `oracle`; returns its checks, its number of parameters and notes for a reader."""
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """What `Certificate` says beside where it comes from."""
+
+    checks: dict[str, CheckResult]
+    complete: bool
+    parameters: int | None
+    notes: tuple[str, ...]
+
+
+def certify(oracle: Oracle, settings: CertificateSettings) -> Examination:
+    """Examine the program behind `oracle`."""
     examiner = Examiner(oracle, settings)
     examiner.run()
-    results: dict[str, CheckResult] = {check: examiner.tallies[check].result() for check in CHECKS}
-    return results, examiner.parameters, tuple(dict.fromkeys(examiner.notes))
+    checks: dict[str, CheckResult] = {
+        check: examiner.tallies[check].result(settings.coarsest if check in LEAKS else None) for check in CHECKS
+    }
+    return Examination(
+        checks=checks,
+        complete=examiner.complete,
+        parameters=examiner.parameters,
+        notes=tuple(dict.fromkeys(examiner.notes)),
+    )
 
 
 def reproduce(oracle: Oracle, settings: CertificateSettings, again: str) -> float:
@@ -49,6 +64,7 @@ def reproduce(oracle: Oracle, settings: CertificateSettings, again: str) -> floa
             raise ValueError
     except ValueError as error:
         raise InputError(f"again={again}: expected variant:mode:length:rows:draw:kind:position:size") from error
+    examiner.begin()
     setting = replace(examiner.enter(int(variant), cast(Mode, mode), int(length)), draw=int(draw))
     return search(oracle, setting, [change], 1, int(rows) - 1).size
 
@@ -58,7 +74,9 @@ def dependency(oracle: Oracle, settings: CertificateSettings, length: int) -> Fl
 
     Finite differences of a hundredth of a standard deviation, one input position at a time, in evaluation mode.
     """
-    setting = Examiner(oracle, settings).enter(0, "eval", length)
+    examiner = Examiner(oracle, settings)
+    examiner.begin()
+    setting = examiner.enter(0, "eval", length)
     base = base_input(setting)
     reference = oracle.outputs(base, "eval")
     strength = np.zeros((length, length))

@@ -29,6 +29,7 @@ class CertificateSettings:
     lengths: tuple[int, ...]  # tokens; the longest is searched at every position
     sizes: tuple[float, ...]  # of perturbations, in standard deviations of the input
     seed: int
+    coarsest: float  # a certified leak check has no larger effect that rounding might explain
     cost_lengths: tuple[int, ...]  # tokens
     cost_exponent: float  # growth at or above it is a violation
     seconds: float  # a candidate may take this long
@@ -44,9 +45,9 @@ class CertificateSettings:
         require(min(self.lengths) >= 1, "certificate.lengths: must be at least 1")
         require(max(self.lengths) >= 2, "certificate.lengths: one of at least 2 is needed to look ahead")
         require(min(self.sizes) > 0, "certificate.sizes: must be above 0")
-        four = len(set(self.cost_lengths)) == len(self.cost_lengths) >= 3 and min(self.cost_lengths) >= 1
-        require(four, "certificate.cost_lengths: at least three different lengths are needed to see a growth")
-        for name in ("hidden_size", "num_heads", "cost_exponent", "seconds", "memory_gib"):
+        enough = len(set(self.cost_lengths)) == len(self.cost_lengths) >= 3 and min(self.cost_lengths) >= 1
+        require(enough, "certificate.cost_lengths: at least three different lengths are needed to see a growth")
+        for name in ("hidden_size", "num_heads", "coarsest", "cost_exponent", "seconds", "memory_gib"):
             require(getattr(self, name) > 0, f"certificate.{name}: must be above 0")
         require(self.seed >= 0, "certificate.seed: must not be negative")
 
@@ -116,8 +117,8 @@ class Tally:
         """Note an effect of `size` where `limit` was allowed."""
         self.size, self.limit = max(self.size, size), max(self.limit or 0.0, limit)
 
-    def result(self) -> CheckResult:
-        """What it comes to."""
+    def result(self, coarsest: float | None) -> CheckResult:
+        """What it comes to. coarsest: effects above it that rounding may explain leave the check without an answer."""
         outcome: Literal["certified", "violated", "not_runnable"]
         # The state nearest to the program's initial one tells most about it.
         kept = tuple(sorted(self.violations, key=lambda violation: (violation.variant, -violation.size))[:4])
@@ -125,9 +126,12 @@ class Tally:
             outcome, text, size = "violated", self.detail or kept[0].describe(), kept[0].size
         elif self.errors or self.limit is None:
             outcome, text, size = "not_runnable", [*self.errors, *self.limits, "not examined"][0], None
+        elif coarsest is not None and min(self.size, self.limit) > coarsest:
+            outcome, size = "not_runnable", None
+            text = f"rounding hides what is to be seen: outputs move by {self.size:.2g} of their size, within its bound"
         else:
             seen = (
-                self.detail or f"largest effect {self.size:.2g} of the outputs' size, rounding allows {self.limit:.2g}"
+                self.detail or f"largest effect {self.size:.2g} of the outputs' size (detection limit {self.limit:.2g})"
             )
             outcome, text, size = "certified", "; ".join([seen, *dict.fromkeys(self.limits)]), self.size
         return CheckResult(outcome=outcome, detail=text[:400], size=size, limit=self.limit, violations=kept)
@@ -143,6 +147,7 @@ class Certificate:
     device: str
     torch: str  # version
     code: str  # sha256 of the sources of kernels/ and replication/ that take part
+    complete: bool  # False: it ran out of time or processes, so another try may say more
     parameters: int | None
     notes: tuple[str, ...]
 

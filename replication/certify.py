@@ -24,7 +24,7 @@ from replication.certificate import Certificate, CertificateSettings
 from replication.durable import write_atomic
 from replication.engines import EngineSettings, Job, LocalEngine, WarmWorker
 from replication.ledger import writing
-from replication.lookahead import Floats, ProgramEnded, ProgramFailed
+from replication.lookahead import FLOAT64, Floats, OutOfMemory, ProgramEnded, ProgramFailed
 from replication.measure import checked_failure, explain
 from replication.provenance import ROOT, code_sha256, files_sha256
 from replication.published import PublishedSettings, load_gallery
@@ -33,7 +33,7 @@ from replication.settings import InputError, require
 from replication.states import Mode, ProgramState
 from replication.wire import WireError
 
-SOURCES = ("certificate", "examiner", "lookahead", "growth", "states", "subject", "precision")
+SOURCES = ("certificate", "examiner", "properties", "lookahead", "growth", "hidden", "states", "subject", "precision")
 STARTS = 40  # processes that one examination may use up
 
 
@@ -59,8 +59,9 @@ def certify_all(
             ):
                 found[candidate.id] = certificate
                 path = _path(candidate, settings, engine, store)
-                with writing(path):
-                    write_atomic(path, certificate.to_json().encode())
+                if certificate.complete:  # else a quieter machine may do better
+                    with writing(path):
+                        write_atomic(path, certificate.to_json().encode())
                 bar.update()
     return {identity: certificate for identity, certificate in found.items() if certificate is not None}
 
@@ -70,16 +71,17 @@ def examine(
 ) -> Certificate:
     """Examine one candidate on a worker."""
     with contextlib.closing(RemoteProgram(worker, candidate.source, settings, engine)) as program:
-        checks, parameters, notes = certify(program, settings)
+        found = certify(program, settings)
     return Certificate(
         candidate=candidate.id,
-        checks=checks,
+        checks=found.checks,
+        complete=found.complete,
         settings=settings,
         device=engine.resolved_device(),
         torch=torch.__version__,
         code=certificate_sha256(),
-        parameters=parameters,
-        notes=notes,
+        parameters=found.parameters,
+        notes=found.notes,
     )
 
 
@@ -174,14 +176,15 @@ class RemoteProgram:
         """As Subject.build."""
         self._state = None
         told = self._told("build", **dataclasses.asdict(state))
-        if type(told.get("parameters")) is not int or not isinstance(told.get("dtype"), str):
+        parameters, epsilon = told.get("parameters"), told.get("epsilon")
+        if type(parameters) is not int or not isinstance(epsilon, float) or not 0 <= epsilon <= 1:
             raise self._nonsense("build")
         self._state = state
-        return {"parameters": told["parameters"], "dtype": told["dtype"]}
+        return {"parameters": parameters, "epsilon": max(epsilon, FLOAT64)}
 
-    def outputs(self, x: Floats, mode: Mode, *, restore: bool = True, draw: int = 0) -> Floats:
+    def outputs(self, x: Floats, mode: Mode, *, restore: bool = True, draw: int = 0, grad: bool = False) -> Floats:
         """As Subject.outputs."""
-        return self._array("outputs", x, mode=mode, restore=restore, draw=draw, like=x)
+        return self._array("outputs", x, mode=mode, restore=restore, draw=draw, grad=grad, like=x)
 
     def gradient(self, x: Floats, weights: Floats, mode: Mode, *, draw: int = 0) -> Floats:
         """As Subject.gradient."""
@@ -195,7 +198,7 @@ class RemoteProgram:
         """As Subject.growth."""
         told = self._told("growth", length=length)
         work, memory = told.get("work"), told.get("memory")
-        numbers = [*work.values(), memory] if isinstance(work, dict) and work else [None]
+        numbers = [*work.values(), memory] if isinstance(work, dict) else [None]
         if not all(isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < 1e300 for n in numbers):
             raise self._nonsense("growth")
         return {"work": work, "memory": memory}
@@ -241,8 +244,10 @@ class RemoteProgram:
     def _start(self) -> None:
         self._starts += 1
         seconds = self._deadline - time.monotonic()
-        if seconds <= 0 or self._starts > STARTS:
+        if seconds <= 0:
             raise ProgramEnded(f"no answer within {self._settings.seconds:g} seconds")
+        if self._starts > STARTS:
+            raise ProgramEnded(f"failed in {STARTS} calls")
         memory = int(self._settings.memory_gib * 2**30)
         self._job = self._stack.enter_context(self._worker.job(seconds, memory))
         sizes = {"hidden_size": self._settings.hidden_size, "num_heads": self._settings.num_heads}
@@ -255,8 +260,9 @@ class RemoteProgram:
         assert job is not None
         assert job.ended is not None
         if job.ended.killed_for is not None:
-            limit = {"time": f"{self._settings.seconds:g} seconds", "memory": f"{self._settings.memory_gib:g} GiB"}
-            return ProgramEnded(f"killed at its limit of {limit[job.ended.killed_for]}")
+            if job.ended.killed_for == "memory":
+                return OutOfMemory(f"killed at its limit of {self._settings.memory_gib:g} GiB of memory")
+            return ProgramEnded(f"killed at its limit of {self._settings.seconds:g} seconds")
         return ProgramFailed(explain(job.ended))
 
     def _nonsense(self, kind: str) -> ProgramFailed:
@@ -269,8 +275,7 @@ def _failure(header: dict[str, Any]) -> Exception:
         failure = checked_failure(header)
     except WireError as error:
         return ProgramFailed(str(error))
-    # More of the same would only use up the time.
-    return (ProgramEnded if failure["status"] == "out_of_memory" else ProgramFailed)(failure["error"])
+    return (OutOfMemory if failure["status"] == "out_of_memory" else ProgramFailed)(failure["error"])
 
 
 @functools.cache
@@ -285,6 +290,7 @@ def _path(candidate: Candidate, settings: CertificateSettings, engine: EngineSet
         candidate.id,
         dataclasses.asdict(settings),
         engine.resolved_device(),
+        engine.threads,
         torch.__version__,
         certificate_sha256(),
     ]

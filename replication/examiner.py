@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from replication import properties
 from replication.certificate import CHECKS, CertificateSettings, Check, Tally, Violation
-from replication.growth import growth
 from replication.initialise import keyed_generator
 from replication.lookahead import (
-    EPSILON,
+    MILD,
     PIECE,
     Change,
     Effects,
@@ -27,10 +27,8 @@ from replication.lookahead import (
     base_input,
     search,
 )
-from replication.states import OTHER, VARIANTS, Mode, ProgramState
+from replication.states import BATCH, OTHER, SHORT, VARIANTS, Mode, ProgramState
 
-BATCH = 4  # rows in which the batch check and the checks by agreement look
-SHORT = 33  # tokens, for variants that are not worth the longest length
 NEAR = 10.0  # an effect of less than this many allowances is near the bound
 LARGEST = 1e300  # stands for an infinite effect, which JSON does not know
 DRAWS = 3  # streams of random numbers that are tried where outputs depend on them
@@ -47,29 +45,35 @@ class Examiner:
         self._float64 = True
         self._rebuild = False
         self._noise = 0.0
-        self._built: tuple[int, Setting] | None = None
+        self.built: tuple[int, Setting] | None = None
         self._kept: tuple[tuple[ProgramState, Mode], Floats, Floats] | None = None
-        self._draws: set[Mode] = set()  # modes in which outputs depend on random numbers
-        self._crosses: set[Mode] = set()  # modes in which rows of a batch depend on each other
-        self._longest = max(settings.lengths)
+        self.draws: set[Mode] = set()  # modes in which outputs depend on random numbers
+        self.crosses: set[Mode] = set()  # modes in which rows of a batch depend on each other
+        self.longest = max(settings.lengths)
+        self._unfinished: set[Check] = set(CHECKS)
+        self.complete = True  # False: it ran out of time, which another machine or hour may have
 
     def run(self) -> None:
         """All checks, variant by variant, because setting a program up costs as much as several calls."""
         try:
-            if not self._try(self._begin, *CHECKS):
+            if not self._try(self.begin, *CHECKS):
                 return
             for index, variant in enumerate(VARIANTS):
                 if variant.lengths == "all":
-                    self._try(partial(self._batch, index), "batch")
-                    self._try(partial(self._repeat, index), "repeat")
+                    self._try(partial(properties.batch, self, index), "batch")
+                    self._try(partial(properties.batch_sizes, self, index), "batch", "future")
+                    self._try(partial(properties.repeat, self, index), "repeat")
                     if variant.ahead:
-                        self._try(partial(self._reload, index), "reload")
+                        self._try(partial(properties.reload, self, index), "reload")
                 self._future(index)
-            self._try(self._counters, "repeat")
-            self._try(self._cost, "cost")
+            self._unfinished -= {"future", "batch", "length", "mode", "reload"}
+            self._try(partial(properties.counters, self), "repeat")
+            self._unfinished -= {"repeat"}
+            self._try(partial(properties.cost, self), "cost")
         except ProgramEnded as ended:
-            for tally in self.tallies.values():
-                tally.errors.append(str(ended))
+            self.complete = False
+            for check in self._unfinished:
+                self.tallies[check].errors.append(str(ended))
 
     def _try(self, work: Callable[[], None], *checks: Check) -> bool:
         """Whether `work` could be done; if not, the checks know why."""
@@ -85,10 +89,10 @@ class Examiner:
 
     def enter(self, index: int, mode: Mode, length: int) -> Setting:
         """The setting for calls of a variant in `mode` at `length`; builds the program where it is not built yet."""
-        if self._built is None or self._built[0] != index:
-            self._built = None
-            self._built = (index, self._build(index))
-        return replace(self._built[1], mode=mode, length=length)
+        if self.built is None or self.built[0] != index:
+            self.built = None
+            self.built = (index, self._build(index))
+        return replace(self.built[1], mode=mode, length=length)
 
     def _build(self, index: int, dtype: Literal["float64", "float32"] | None = None) -> Setting:
         variant = VARIANTS[index]
@@ -103,25 +107,35 @@ class Examiner:
             ahead=variant.ahead,
             rebuild=self._rebuild,
         )
-        # Some programs overflow far from their initial values; nearer ones still show what those would.
-        unflipped = replace(state, flip=False, shift=0.0)
-        for nearer in (state, unflipped, replace(unflipped, move=0.1), replace(unflipped, move=0.0)):
-            built = self.oracle.build(nearer)
-            self.parameters = built["parameters"]
-            setting = Setting(
-                seed=state.seed,
-                mode=variant.mode,
-                length=SHORT,
-                hidden_size=self.settings.hidden_size,
-                dtype=dtype,
-                epsilon=EPSILON.get(built["dtype"], 1.0),
-            )
-            if np.isfinite(self.oracle.outputs(base_input(setting), variant.mode)).all():
-                self._state = nearer
-                return replace(setting, noise=self._noise)
-        raise ProgramFailed("non-finite outputs on standard normal inputs")
+        # Some programs do not stand so far from their initial values; nearer states still show what those would.
+        near = replace(state, flip=False, shift=0.0)
+        still = replace(near, ahead=False)
+        trouble = ""
+        for nearer in (state, near, still, replace(still, move=0.1), replace(still, move=0.0)):
+            try:
+                built = self.oracle.build(nearer)
+                self.parameters = built["parameters"]
+                setting = Setting(
+                    seed=state.seed,
+                    mode=variant.mode,
+                    length=SHORT,
+                    hidden_size=self.settings.hidden_size,
+                    dtype=dtype,
+                    epsilon=built["epsilon"],
+                    loud=variant.loud,
+                )
+                outputs = self.oracle.outputs(base_input(setting), variant.mode)
+                apart(outputs, outputs, setting)  # refuses what is not finite
+            except ProgramFailed as failed:
+                trouble = trouble or str(failed)
+                continue
+            if nearer != state:
+                self.notes.append(f"variant {index} stands nearer to its initial state: {trouble}")
+            self.state = nearer
+            return replace(setting, noise=self._noise)
+        raise ProgramFailed(trouble)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Find out whether the program runs in float64, keeps state out of reach, and draws random numbers."""
         try:
             self.enter(0, "eval", SHORT)
@@ -131,16 +145,17 @@ class Examiner:
             self.notes.append(f"examined in float32, because in float64: {failed}")
         self._noise = self._repeat_noise()
         if self._noise > 0:
-            self._rebuild, self._built = True, None
+            self._rebuild, self.built = True, None
             self.notes.append("keeps state that cannot be put back: built anew for every call")
-            self._noise, self._built = self._repeat_noise(), None
+            self._noise, self.built = self._repeat_noise(), None
             if self._noise > 0:
                 self.notes.append(f"one call repeated on a new program differs by {self._noise:.2g}")
         for mode in OTHER:
-            setting = self.enter(0, mode, SHORT)
-            calls = [self.oracle.outputs(base_input(setting), mode, draw=draw) for draw in range(2)]
-            if apart(calls[0], calls[1], setting)[0] > setting.noise:
-                self._draws.add(mode)
+            setting = self.enter(0, mode, self.longest)
+            x = base_input(setting, BATCH)
+            calls = [self.oracle.outputs(x, mode, draw=draw) for draw in range(DRAWS)]
+            if any(apart(calls[0], other, setting)[0] > setting.noise for other in calls[1:]):
+                self.draws.add(mode)
                 self.notes.append(f"draws random numbers in {mode} mode")
 
     def _repeat_noise(self) -> float:
@@ -156,47 +171,47 @@ class Examiner:
     # Looking ahead.
 
     def _future(self, index: int) -> None:
-        variant = VARIANTS[index]
-        length = SHORT if variant.lengths == "short" else self._longest
-        tally = self.tallies["future"]
+        variant, tally = VARIANTS[index], self.tallies["future"]
         if tally.violations and variant.lengths != "all":
             return  # known to look ahead: more states would only say it again
-        if variant.lengths == "short":  # beside the point where the program cannot stand so far from its start
+        if isinstance(variant.lengths, int):  # beside the point where the program cannot stand so far from its start
             try:
-                self._search(index, variant.mode, length)
+                self._search(index, variant.mode, variant.lengths)
             except ProgramFailed as failed:
                 tally.limits.append(f"not in variant {index}: {failed}")
             return
-        searched = self._try(lambda: self._search(index, variant.mode, length), "future")
-        if variant.lengths != "all" or not searched:
+        if not self._try(lambda: self._search(index, variant.mode, self.longest), "future"):
             return
         self._try(lambda: self._compare_modes(index, OTHER[variant.mode]), "future", "mode")
+        self._try(lambda: self._compare_gradient_modes(index), "future")
         for shorter in self.settings.lengths:
-            if shorter != length:
+            if shorter != self.longest:
                 self._compare_lengths(index, variant.mode, shorter)
 
     def _search(self, index: int, mode: Mode, length: int) -> None:
         """Change every position in turn, with every stream of random numbers that is worth it."""
         variant, tally = VARIANTS[index], self.tallies["future"]
         changes = all_changes(length, variant.kinds, self.settings.sizes, index)
-        for draw in range(DRAWS if mode in self._draws and length == self._longest else 1):
+        for draw in range(DRAWS if mode in self.draws and length == self.longest else 1):
             setting = replace(self.enter(index, mode, length), draw=draw)
-            rows, companions = 1 if mode in self._crosses else PIECE, 0
+            rows, companions = 1 if mode in self.crosses else PIECE, 0
             effects = search(self.oracle, setting, changes, rows)
             first = effects.first()
             if first is not None and rows > 1 and not self._moves(setting, first[0], 0):
                 if self._moves(setting, first[0], PIECE - 1):  # ahead, but in large batches only
                     companions = PIECE - 1
                 else:
-                    self._crosses.add(mode)
-                    self._add("batch", index, setting, "other rows of a large batch", effects.size, effects.limit)
+                    self.crosses.add(mode)
+                    self.add("batch", index, setting, "other rows of a large batch", effects.size, effects.limit)
                     effects = search(self.oracle, setting, changes, 1)
             if effects.overflowed:
                 tally.limits.append(f"{effects.overflowed} large changes overflowed and were made smaller")
             if self._is_rounding(index, setting, effects):
                 self.notes.append(f"effects of {effects.size:.2g} in {setting.dtype} are gone in float64: rounding")
+            elif self._is_overflow(setting, effects):
+                self._take_overflow(setting, effects)
             else:
-                self._take(index, setting, effects, companions)
+                self.take(index, setting, effects, companions)
 
     def _moves(self, setting: Setting, change: Change, companions: int) -> bool:
         """Whether a change shows where it is the only one in the batch."""
@@ -204,18 +219,45 @@ class Examiner:
 
     def _is_rounding(self, index: int, setting: Setting, effects: Effects) -> bool:
         """Whether an effect near the bound of a coarse type is gone in float64, which a leak survives."""
-        first = effects.first()
-        if first is None or not self._float64 or setting.dtype == "float64" or effects.excess() > NEAR:
+        if effects.first() is None or not self._float64 or setting.dtype == "float64":
+            return False
+        change, excess = effects.worst()
+        if excess > NEAR:
             return False
         fine = self._build(index, "float64")
-        effect = search(
-            self.oracle, replace(fine, mode=setting.mode, length=setting.length, draw=setting.draw), [first[0]], rows=1
-        )
-        self._built = None
+        same = replace(fine, mode=setting.mode, length=setting.length, draw=setting.draw)
+        gone = not self._moves(same, change, 0)
+        self.built = None
         self.enter(index, setting.mode, setting.length)
-        return effect.first() is None
+        return gone
 
-    def _take(self, index: int, setting: Setting, effects: Effects, companions: int) -> None:
+    def _is_overflow(self, setting: Setting, effects: Effects) -> bool:
+        """Whether only large changes have an effect, that no gradient knows of: numbers so large that sums round."""
+        first = effects.first()
+        if first is None or first[0].size <= MILD:
+            return False
+        strong = effects.moved > effects.allowance[:, None]
+        mild = [change.size <= MILD for change in effects.changes]
+        if strong[mild].any() or self._moves(setting, replace(first[0], size=MILD), 0):
+            return False
+        return self._gradient(setting, first[1]) == "zero"
+
+    def _take_overflow(self, setting: Setting, effects: Effects) -> None:
+        tally, text = (
+            self.tallies["future"],
+            f"changes of many standard deviations move earlier outputs by {effects.size:.2g}",
+        )
+        if effects.size > self.settings.coarsest:
+            tally.errors.append(
+                f"{text}, smaller ones do not: rounding of large numbers, or a leak that waits for them"
+            )
+            return
+        tally.limits.append(f"{text}, smaller ones do not")
+        if setting.dtype == "float64" or not self._float64:
+            tally.saw(effects.size, effects.limit)
+
+    def take(self, index: int, setting: Setting, effects: Effects, companions: int) -> None:
+        """Enter what a search found: the first output that looks ahead, confirmed on its own, or that none does."""
         tally = self.tallies["future"]
         first = effects.first()
         if first is None:
@@ -256,25 +298,36 @@ class Examiner:
 
     def _compare_modes(self, index: int, mode: Mode) -> None:
         """Outputs in `mode` against those of the searched one; where they differ, search this mode too."""
-        setting = self.enter(index, mode, self._longest)
+        setting = self.enter(index, mode, self.longest)
         x = base_input(setting, BATCH)
         size, allowance = apart(self.oracle.outputs(x, OTHER[mode]), self.oracle.outputs(x, mode), setting)
-        self._judge("mode", index, setting, "training instead of evaluation mode", size, allowance)
-        if size > allowance or mode in self._draws:
-            self._search(index, mode, self._longest)
+        if VARIANTS[index].lengths == "all":
+            self.judge("mode", index, setting, "training instead of evaluation mode", size, allowance)
+        if size > allowance or mode in self.draws:
+            self._search(index, mode, self.longest)
+
+    def _compare_gradient_modes(self, index: int) -> None:
+        """Outputs while gradients are recorded, as in training, against those of the search."""
+        setting = self.enter(index, "train", SHORT)
+        x = base_input(setting, BATCH)
+        plain, recorded = (self.oracle.outputs(x, "train", grad=grad) for grad in (False, True))
+        size, allowance = apart(plain, recorded, setting)
+        if size > allowance:
+            raise ProgramFailed(f"does something else while gradients are recorded (outputs change by {size:.2g})")
 
     def _compare_lengths(self, index: int, mode: Mode, length: int) -> None:
         """The first `length` outputs of the longest sequence against those of the sequence cut there."""
         try:
             setting = self.enter(index, mode, length)
-            if mode in self._draws:  # the random numbers depend on the length too
+            if mode in self.draws:  # the random numbers depend on the length too
                 self._search(index, mode, length)
                 return
             x, whole = self._whole(setting)
             whole = whole[:, :length]
             cut = self.oracle.outputs(np.ascontiguousarray(x[:, :length]), mode)
-            size, allowance = apart(whole, cut, setting)
-            self._judge("length", index, setting, f"cutting {self._longest} tokens to {length}", size, allowance)
+            size, allowance = apart(whole, cut, replace(setting, length=self.longest))  # where the rounding is
+            if VARIANTS[index].lengths == "all":
+                self.judge("length", index, setting, f"cutting {self.longest} tokens to {length}", size, allowance)
             if size > allowance and not self.tallies["future"].violations:
                 self._search(index, mode, length)
         except ProgramFailed as failed:
@@ -283,79 +336,22 @@ class Examiner:
 
     def _whole(self, setting: Setting) -> tuple[Floats, Floats]:
         """Inputs and outputs of the longest length, kept while the program stands as it does."""
-        key = (self._state, setting.mode)
+        key = (self.state, setting.mode)
         if self._kept is None or self._kept[0] != key:
-            x = base_input(replace(setting, length=self._longest), 1 if setting.mode in self._crosses else BATCH)
+            x = base_input(replace(setting, length=self.longest), 1 if setting.mode in self.crosses else BATCH)
             self._kept = (key, x, self.oracle.outputs(x, setting.mode))
         return self._kept[1:]
 
-    # The other checks.
+    # What the checks of properties.py use too.
 
-    def _batch(self, index: int) -> None:
-        """Change one row of a batch; the other rows may not move."""
-        mode = VARIANTS[index].mode
-        for length in (SHORT, self._longest):
-            setting = self.enter(index, mode, length)
-            x = base_input(setting, BATCH)
-            reference = self.oracle.outputs(x, mode)
-            for row, size in ((0, 1.0), (BATCH - 1, 30.0)):
-                changed = x.copy()
-                changed[row] = size * keyed_generator(setting.seed, f"row {row}").standard_normal(x[row].shape)
-                others = np.arange(BATCH) != row
-                outputs = self.oracle.outputs(changed, mode)[others]
-                moved, allowance = apart(reference[others], outputs, setting)
-                if moved > allowance:
-                    self._crosses.add(mode)
-                self._judge("batch", index, setting, "another row of the batch", moved, allowance)
-
-    def _repeat(self, index: int) -> None:
-        """The same input before and after calls with another one."""
-        mode = VARIANTS[index].mode
-        setting = self.enter(index, mode, SHORT)
-        x, other = base_input(setting, 2), base_input(replace(setting, seed=setting.seed + 1), 2)
-        first = self.oracle.outputs(x, mode)
-        for between in OTHER:
-            self.oracle.outputs(other, between, restore=False)
-        size, allowance = apart(first, self.oracle.outputs(x, mode, restore=False), setting)
-        self._judge("repeat", index, setting, "other calls in between", size, allowance)
-
-    def _counters(self) -> None:
-        """The same input before and after the program's counters of calls are put far ahead."""
-        setting = self.enter(1, "eval", SHORT)
-        x = base_input(setting, 2)
-        after = {mode: self.oracle.outputs(x, mode) for mode in OTHER}
-        self.oracle.build(replace(self._state, ahead=False))
-        self._built = None
-        for mode, outputs in after.items():
-            size, allowance = apart(self.oracle.outputs(x, mode), outputs, setting)
-            self._judge("repeat", 1, replace(setting, mode=mode), "many training calls in between", size, allowance)
-
-    def _reload(self, index: int) -> None:
-        """Outputs after a restart from state_dict against those of the program that went on."""
-        setting = self.enter(index, "eval", SHORT)
-        x = base_input(setting, 2)
-        self.oracle.outputs(x, "train")
-        restarted = self.oracle.reloaded(x)
-        size, allowance = apart(self.oracle.outputs(x, "eval", restore=False), restarted, setting)
-        self._judge("reload", index, setting, "a restart from state_dict", size, allowance)
-
-    def _cost(self) -> None:
-        """Growth of counted work and of kept memory: the fastest-growing operation that matters at the longest."""
-        setting = self.enter(0, "train", SHORT)
-        lengths = sorted(self.settings.cost_lengths)
-        counts = [self.oracle.growth(length) for length in lengths]
-        tally = self.tallies["cost"]
-        exponent, tally.detail = growth(counts, lengths)
-        tally.saw(exponent, self.settings.cost_exponent)
-        if exponent >= self.settings.cost_exponent:
-            self._add("cost", 0, setting, "sequence length", exponent, self.settings.cost_exponent)
-
-    def _judge(self, check: Check, index: int, setting: Setting, kind: str, size: float, allowance: float) -> None:
+    def judge(self, check: Check, index: int, setting: Setting, kind: str, size: float, allowance: float) -> None:
+        """Enter an effect where `allowance` is rounding: a violation if it is larger."""
         self.tallies[check].saw(size, allowance)
         if size > allowance:
-            self._add(check, index, setting, kind, size, allowance)
+            self.add(check, index, setting, kind, size, allowance)
 
-    def _add(self, check: Check, index: int, setting: Setting, kind: str, size: float, allowance: float) -> None:
+    def add(self, check: Check, index: int, setting: Setting, kind: str, size: float, allowance: float) -> None:
+        """Enter a violation that has no position."""
         self.tallies[check].violations.append(
             self._violation(
                 index,

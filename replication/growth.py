@@ -1,4 +1,4 @@
-"""How counted work grows with the length of the sequence."""
+"""What a call costs, counted and not timed, and how that grows with the length of the sequence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 MATTERS = 0.01  # an operation with less than this share of the work at the longest length decides nothing
 
@@ -39,7 +43,50 @@ def _last_exponent(values: Sequence[float], lengths: Sequence[int]) -> float:
 def _fastest(counts: Sequence[Mapping[str, float]], lengths: Sequence[int]) -> tuple[str, float]:
     """The operation with the steepest last slope among those that do a hundredth of the work at the longest."""
     total = sum(counts[-1].values())
+    if total == 0.0:
+        return "none", 0.0
     matter = sorted(name for name, work in counts[-1].items() if work >= MATTERS * total)
     slopes = {name: _last_exponent([count.get(name, 0.0) for count in counts], lengths) for name in matter}
     name = max(matter, key=lambda name: slopes[name])
     return name.removeprefix("aten."), slopes[name]
+
+
+class Work(TorchDispatchMode):
+    """Counts what each operation does: the library's FLOP formula where it has one, else elements written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_operation: dict[str, float] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        packet = func.overloadpacket
+        if "scaled_dot_product" in str(packet) and packet not in flop_registry:  # the library knows those of GPUs only
+            work = float(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
+        elif packet in flop_registry:
+            work = float(flop_registry[packet](*args, **kwargs, out_val=result))
+        elif func.is_view:
+            return result
+        else:
+            work = float(sum(t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)))
+        name = str(packet)
+        self.by_operation[name] = self.by_operation.get(name, 0.0) + work
+        return result
+
+
+class KeptBytes:
+    """Bytes of the distinct tensors that the backward pass would need."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._seen: dict[tuple[int, int], torch.Tensor] = {}  # kept alive: an address must not be used twice
+
+    def pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Count a tensor; for `torch.autograd.graph.saved_tensors_hooks`."""
+        storage = tensor.untyped_storage()
+        key = (storage.data_ptr(), storage.nbytes())
+        if key not in self._seen:
+            self._seen[key] = tensor
+            self.total += storage.nbytes()
+        return tensor

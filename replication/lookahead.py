@@ -14,13 +14,20 @@ from replication.states import Kind, Mode, ProgramState
 
 Floats = np.ndarray
 PIECE = 53  # rows of a call: 159 changed positions fill three calls, and larger ones leave the cache
-EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+FLOAT64 = 2.0**-52  # its rounding error
 ROUNDING = 64.0  # bound on rounding, in units of epsilon x sqrt(length) x largest output
 MILD = 1.0  # size of change at which an overflow is no longer an excuse
+MILDER = (10.0, 3.0, MILD)  # what a change that overflows is tried with instead
+LOUD = 8.0  # standard deviations of loud inputs
+QUIET = 1e-6  # a channel this much below the others counts as that large
 
 
 class ProgramFailed(Exception):
     """The program raised, or answered nonsense, in one call; it can be called again."""
+
+
+class OutOfMemory(ProgramFailed):
+    """The call needed more memory than the program may have."""
 
 
 class ProgramEnded(Exception):
@@ -33,7 +40,7 @@ class Oracle(Protocol):
     def build(self, state: ProgramState) -> dict[str, Any]:
         """Set the program up."""
 
-    def outputs(self, x: Floats, mode: Mode, *, restore: bool = True, draw: int = 0) -> Floats:
+    def outputs(self, x: Floats, mode: Mode, *, restore: bool = True, draw: int = 0, grad: bool = False) -> Floats:
         """Call it."""
 
     def gradient(self, x: Floats, weights: Floats, mode: Mode, *, draw: int = 0) -> Floats:
@@ -48,7 +55,11 @@ class Oracle(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What stays the same during one search. epsilon: of the narrowest type the program computes in."""
+    """What stays the same during one search.
+
+    epsilon: rounding error of the coarsest type that the program computes in. loud: inputs of LOUD standard deviations,
+    every second token the same as the one before it.
+    """
 
     seed: int
     mode: Mode
@@ -56,6 +67,7 @@ class Setting:
     hidden_size: int
     dtype: Literal["float64", "float32"]
     epsilon: float
+    loud: bool = False
     noise: float = 0.0  # measured: how much the same call differs from itself, relative to the outputs
     draw: int = 0
 
@@ -71,9 +83,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Effects:
-    """moved [N, T]: the largest change of each output under each change, relative to the outputs' root mean square;
-    0 from the changed position on. allowance [N]: what rounding may do, in the same unit. overflowed: how many
-    changes were made smaller because the program's numbers overflowed.
+    """moved [N, T]: the largest change of each output under each change, relative to the root mean square of its
+    channel; 0 from the changed position on. allowance [N]: what rounding may do, in the same unit. overflowed: how
+    many changes were made smaller because the program's numbers overflowed.
     """
 
     changes: tuple[Change, ...]
@@ -81,13 +93,11 @@ class Effects:
     allowance: Floats
     overflowed: int
 
-    def excess(self) -> float:
-        """The first effect in units of its allowance; 0 where nothing moves."""
-        first = self.first()
-        if first is None:
-            return 0.0
-        row = self.changes.index(first[0])
-        return float(self.moved[row].max() / self.allowance[row])
+    def worst(self) -> tuple[Change, float]:
+        """The change with the largest effect in units of its allowance, and that effect."""
+        excess = self.moved.max(axis=1) / self.allowance
+        row = int(excess.argmax())
+        return self.changes[row], float(excess[row])
 
     @property
     def size(self) -> float:
@@ -96,8 +106,9 @@ class Effects:
 
     @property
     def limit(self) -> float:
-        """The smallest effect of one standard deviation of input that every change here would have shown."""
-        return float((self.allowance / [change.size for change in self.changes]).max(initial=0.0))
+        """The smallest effect of one standard deviation of input that all changes of that size or more would show."""
+        sizes = np.array([change.size for change in self.changes])
+        return float(np.where(sizes >= MILD, self.allowance / sizes, 0.0).max(initial=0.0))
 
     def first(self) -> tuple[Change, int] | None:
         """The change that tells what the first moving output depends on, and that output; None where none moves."""
@@ -123,7 +134,11 @@ def base_input(setting: Setting, rows: int = 1) -> Floats:
         keyed_generator(setting.seed, f"input {row}").standard_normal((setting.length, setting.hidden_size))
         for row in range(rows)
     ]
-    return np.stack(draws).astype(setting.dtype)
+    x = np.stack(draws)
+    if setting.loud:
+        x = LOUD * x
+        x[:, 1::2] = x[:, : 2 * (setting.length // 2) : 2]
+    return x.astype(setting.dtype)
 
 
 def changed_input(base: Floats, setting: Setting, change: Change) -> Floats:
@@ -150,13 +165,23 @@ def search(
 ) -> Effects:
     """What each change does to the outputs before it.
 
-    Each call holds `rows` changes, one a row of the batch, and `companions` rows without any. Changed and unchanged
-    rows are compared in calls of one shape, from one state and one stream of random numbers, so a clean program
-    differs in nothing but the rounding of sums that run over all positions.
+    Each call holds `rows` changes, one a row of the batch (fewer where memory does not do), and `companions` rows
+    without any. Changed and unchanged rows are compared in calls of one shape, from one state and one stream of random
+    numbers, so a clean program differs in nothing but the rounding of sums that run over all positions.
 
     Raises:
         ProgramFailed: the program raises, or its outputs are not finite.
     """
+    while True:
+        try:
+            return _search(oracle, setting, changes, rows, companions)
+        except OutOfMemory:
+            if rows == 1:
+                raise
+            rows = max(1, rows // 4)
+
+
+def _search(oracle: Oracle, setting: Setting, changes: Sequence[Change], rows: int, companions: int) -> Effects:
     base = base_input(setting)[0]
     beside = np.repeat(base[None], companions, axis=0)
 
@@ -177,42 +202,58 @@ def search(
         outputs = call(np.stack([changed_input(base, setting, change) for change in piece]))
         for i, change in enumerate(piece):
             before = slice(0, change.position)
-            if not np.isfinite(outputs[i, before]).all() and change.size > MILD:
-                overflowed += 1
-                settled[start + i] = change = replace(change, size=MILD)
-                milder = still.copy()
-                milder[i] = changed_input(base, setting, change)
-                outputs[i] = call(milder)[i]
+            milder = (size for size in MILDER if size < change.size)
+            while not np.isfinite(outputs[i, before]).all() and (size := next(milder, None)) is not None:
+                overflowed += settled[start + i] is change
+                settled[start + i] = replace(change, size=size)
+                again = still.copy()
+                again[i] = changed_input(base, setting, settled[start + i])
+                outputs[i] = call(again)[i]
             moved[start + i, before], allowance[start + i] = _effect(
-                reference[len(piece)][i], outputs[i], setting, change
+                reference[len(piece)][i], outputs[i], setting, settled[start + i]
             )
     return Effects(changes=tuple(settled), moved=moved, allowance=allowance, overflowed=overflowed)
 
 
 def apart(one: Floats, other: Floats, setting: Setting) -> tuple[float, float]:
-    """Largest difference of two outputs [..., T, D], relative to their root mean square, and what rounding may do."""
-    rms = math.sqrt(float(np.square(one, dtype=np.float64).mean())) or 1.0
+    """Largest difference of two outputs [..., T, D], relative to the size of the channel, and what rounding may do.
+
+    Raises:
+        ProgramFailed: `one` is not finite.
+    """
+    sizes = _channel_sizes(one)
     with np.errstate(invalid="ignore"):
-        gap = np.abs(one.astype(np.float64) - other)
-    worst = float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0))
-    return worst / rms, _allowance(max(_largest(one), _largest(other)), rms, setting)
+        gap = np.abs(one.astype(np.float64) - other) / sizes
+    largest = max(_largest(one, sizes), _largest(other, sizes))
+    return float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0)), _allowance(largest, setting)
 
 
 def _effect(reference: Floats, outputs: Floats, setting: Setting, change: Change) -> tuple[Floats, float]:
     """Change of each output before the changed position, and the allowance."""
-    rms = math.sqrt(float(np.square(reference, dtype=np.float64).mean())) or 1.0
+    sizes = _channel_sizes(reference)
     with np.errstate(invalid="ignore"):
-        gap = np.abs(outputs[: change.position].astype(np.float64) - reference[: change.position]).max(axis=-1)
+        gap = np.abs(outputs[: change.position].astype(np.float64) - reference[: change.position]) / sizes
     # Sums over all positions round at the size of the largest term, which the change may have put in.
-    largest = max(_largest(reference), _largest(outputs)) * max(1.0, change.size)
-    return np.nan_to_num(gap, nan=np.inf) / rms, _allowance(largest, rms, setting)
+    largest = max(_largest(reference, sizes), _largest(outputs, sizes)) * max(1.0, change.size)
+    return np.nan_to_num(gap, nan=np.inf).max(axis=-1), _allowance(largest, setting)
 
 
-def _allowance(largest: float, rms: float, setting: Setting) -> float:
-    rounding = ROUNDING * setting.epsilon * math.sqrt(setting.length) * max(largest / rms, 1.0)
+def _channel_sizes(outputs: Floats) -> Floats:
+    """Root mean square of each channel [D], no channel far below the whole; 1 where all outputs are 0."""
+    with np.errstate(over="ignore"):
+        squares = np.square(outputs, dtype=np.float64).reshape(-1, outputs.shape[-1]).mean(axis=0)
+    if not np.isfinite(squares).all():
+        raise ProgramFailed("outputs on standard normal inputs are not finite, or too large to compare")
+    sizes: Floats = np.sqrt(squares)
+    whole = math.sqrt(float(squares.mean()))
+    return np.maximum(sizes, QUIET * whole) if whole > 0 else np.ones_like(sizes)
+
+
+def _allowance(largest: float, setting: Setting) -> float:
+    rounding = ROUNDING * setting.epsilon * math.sqrt(setting.length) * max(largest, 1.0)
     return max(rounding, 10.0 * setting.noise)
 
 
-def _largest(outputs: Floats) -> float:
-    finite = outputs[np.isfinite(outputs)]
-    return float(np.abs(finite).max(initial=0.0))
+def _largest(outputs: Floats, sizes: Floats) -> float:
+    relative = np.abs(outputs) / sizes
+    return float(relative[np.isfinite(relative)].max(initial=0.0))

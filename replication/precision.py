@@ -45,15 +45,15 @@ def _is_dtype(value: object) -> bool:
 
 
 class NarrowestDtype(TorchDispatchMode):
-    """Sees every operation and keeps the floating-point type with the largest rounding error."""
+    """Sees every operation, and keeps the largest rounding error of the types that come out."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.dtype: torch.dtype | None = None
+        self.epsilon = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex()):
-                self.dtype = max(self.dtype or tensor.dtype, tensor.dtype, key=lambda dtype: torch.finfo(dtype).eps)
+                self.epsilon = max(self.epsilon, torch.finfo(tensor.dtype).eps)
         return result

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from audit.calibrate import CalibrationStatus, calibration_status, read_calibration
+from audit.calibrate import CALIBRATION, CalibrationStatus, calibration_status, read_calibration
 from audit.evidence import Evidence, printable
 from audit.finding import Finding
 from audit.manifest import manifest
@@ -33,7 +33,6 @@ from replication.provenance import ROOT
 from replication.published import published_root
 from replication.settings import typed
 
-CALIBRATION = ROOT / "results" / "reference" / "calibration.csv"
 SCALE_COLUMNS = {
     "scale": "name",
     "hidden size": "hidden_size",

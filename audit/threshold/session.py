@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from audit import threshold
-from audit.calibrate import calibration_status, read_calibration
+from audit.calibrate import CALIBRATION, calibration_status, read_calibration
 from audit.manifest import manifest
 from audit.report import write_report
 from audit.sources import archive, asi_arch, zoo
@@ -44,7 +44,6 @@ from replication.provenance import ROOT, code_sha256
 from replication.published import ROOT_VARIABLE, published_root
 from replication.settings import require, typed
 
-CALIBRATION = ROOT / "results" / "reference" / "calibration.csv"
 MAP_LENGTH = 64  # tokens of a dependency map: several chunks of most programs, and still legible
 
 

@@ -1,0 +1,126 @@
+"""State of a module that calls may change: putting it back, putting it ahead, and its precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import nn
+
+from replication.candidate import StateValue, python_state, restore_python_state
+
+CALLS_AHEAD = 100_000  # how far counters of calls are put forward
+CALLS_SEEN = 4  # training calls from which a counter is told
+MOST_NUMBERS = 4096  # of one tensor; counters are not larger
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Buffers and hidden state of a module: what a call may change."""
+
+    buffers: dict[str, torch.Tensor]
+    hidden: dict[str, StateValue]
+
+    @classmethod
+    def take(cls, module: nn.Module) -> Snapshot:
+        """What `module` holds now."""
+        buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+        return cls(buffers=buffers, hidden=python_state(module))
+
+    def restore(self, module: nn.Module) -> None:
+        """Put it back, and drop what was made since."""
+        with torch.no_grad():
+            for name, buffer in module.named_buffers():
+                if name in self.buffers and buffer.shape == self.buffers[name].shape:
+                    buffer.copy_(self.buffers[name])
+        restore_python_state(module, self.hidden)
+        for name in python_state(module).keys() - self.hidden.keys():  # made since
+            path, _, attribute = name.rpartition(":")
+            vars(module.get_submodule(path)).pop(attribute, None)
+
+
+def train_ahead(module: nn.Module, call: Callable[[int], None]) -> None:
+    """Leave the module as many training calls leave it: state that they make is there, and counters stand far ahead.
+
+    call: makes the n-th training call. Numbers that change by equal steps go CALLS_AHEAD steps on; numbers that shrink
+    by equal factors go to 0. A number that its type cannot hold stays.
+    """
+    seen = [_numbers(module)]
+    for number in range(CALLS_SEEN):
+        call(number)
+        seen.append(_numbers(module))
+    for name, last in seen[-1].items():
+        values = [numbers[name] for numbers in seen if name in numbers]  # some are made by the first call
+        if len(values) >= CALLS_SEEN and all(value.shape == last.shape for value in values):
+            target = _ahead(values)
+            if target is not None:
+                _put(module, name, target)
+
+
+def widen(module: nn.Module) -> nn.Module:
+    """The module in float64, and complex128 where it is complex; tensors that are no parameters or buffers too."""
+    module.double()
+    for submodule in module.modules():
+        for name, tensor in [*submodule._parameters.items(), *submodule._buffers.items()]:
+            if tensor is not None and tensor.dtype == torch.complex64:
+                if name in submodule._buffers:
+                    submodule._buffers[name] = tensor.to(torch.complex128)
+                else:
+                    tensor.data = tensor.data.to(torch.complex128)
+    for name, value in python_state(module).items():
+        if isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex()):
+            wide = torch.complex128 if value.is_complex() else torch.float64
+            if value.dtype != wide:
+                restore_python_state(module, {name: value.to(wide)})
+    return module
+
+
+def _ahead(values: list[np.ndarray]) -> np.ndarray | None:
+    """Where a series of equal steps, or of equal shrinking factors, leads; None where it is neither."""
+    with np.errstate(all="ignore"):
+        steps = np.stack([later - earlier for earlier, later in pairwise(values)])
+        if not np.isfinite(steps).all() or not steps.any():
+            return None
+        if np.allclose(steps, steps[0], rtol=1e-4, atol=0.0):
+            ahead: np.ndarray = values[-1] + CALLS_AHEAD * steps[-1]
+            return ahead
+        factors = np.stack([later / earlier for earlier, later in pairwise(values)])
+        shrinks = np.isfinite(factors).all() and (np.abs(factors) < 1).all()
+        return np.zeros_like(values[-1]) if shrinks and np.allclose(factors, factors[0], rtol=1e-4) else None
+
+
+def _numbers(module: nn.Module) -> dict[str, np.ndarray]:
+    """Numbers among hidden state and buffers, by name, as float64 arrays."""
+    values = {f"hidden {name}": value for name, value in python_state(module).items()}
+    values |= {f"buffer {name}": buffer for name, buffer in module.named_buffers()}
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, torch.Tensor):
+            if value.dtype != torch.bool and not value.is_complex() and 0 < value.numel() <= MOST_NUMBERS:
+                found[name] = value.detach().to("cpu", torch.float64).numpy().copy()
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = np.float64(value) * np.ones(())
+    return found
+
+
+def _put(module: nn.Module, name: str, target: np.ndarray) -> None:
+    kind, _, path = name.partition(" ")
+    present = dict(module.named_buffers())[path] if kind == "buffer" else python_state(module)[path]
+    if isinstance(present, torch.Tensor):
+        if not present.is_floating_point():
+            limits = torch.iinfo(present.dtype)
+            if target.min() < limits.min or target.max() > limits.max:
+                return
+        value = torch.from_numpy(np.asarray(target)).to(present.dtype).to(present.device)
+        if kind == "buffer":
+            with torch.no_grad():
+                present.copy_(value)
+        else:
+            restore_python_state(module, {path: value})
+    elif isinstance(present, int):
+        restore_python_state(module, {path: int(target)})
+    else:
+        restore_python_state(module, {path: float(target)})
