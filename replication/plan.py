@@ -73,10 +73,16 @@ def build_plan(
 ) -> Plan:
     """All runs of all arms at all scales with all seeds.
 
-    An arm gets the honest loss measured as `honest` says unless its certificate (by candidate id) says that it does
-    not look ahead; then `spot_check` says at how many positions the trained program is held to that.
+    An arm gets the honest loss measured as `honest` says unless its certificate (by candidate id) says, for sequences
+    as long as the scale's, that it does not look ahead; then `spot_check` says at how many positions the trained
+    program is held to that.
     """
-    causal = {identity for identity, certificate in certificates.items() if certificate.causal}
+    causal = {
+        (identity, name)
+        for identity, certificate in certificates.items()
+        for name, scale in scales.items()
+        if certificate.causal and max(certificate.settings.lengths) >= scale.sequence_length
+    }
     reference = CorpusRef(name=corpus.name, sha256=corpus.sha256, vocab_size=corpus.vocab_size)
     runs = tuple(
         Planned(
@@ -85,8 +91,8 @@ def build_plan(
                 scale=scale,
                 optimiser=optimiser,
                 corpus=reference,
-                certified=arm.id in causal,
-                honest=spot_check if arm.id in causal else honest,
+                certified=(arm.id, name) in causal,
+                honest=spot_check if (arm.id, name) in causal else honest,
                 seed=seed,
                 device=device,
                 threads=threads,
@@ -98,7 +104,7 @@ def build_plan(
             candidate=arm,
         )
         for seed in seeds
-        for scale in scales.values()
+        for name, scale in scales.items()
         for arm in arms
     )
     return Plan(arms=arms, runs=runs)

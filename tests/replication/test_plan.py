@@ -163,3 +163,11 @@ def test_a_planned_run_carries_all_that_decides_its_numbers(rig: Any) -> None:
 def test_a_plan_made_twice_asks_for_the_same_runs(rig: Any) -> None:
     one, other = make_plan(rig), make_plan(rig)
     assert [run.run_id for run in one.runs] == [run.run_id for run in other.runs]
+
+
+def test_a_certificate_does_not_speak_for_sequences_longer_than_it_was_made_with(rig: Any) -> None:
+    arm = make_plan(rig).arms[0]
+    short = certificate(arm.id)
+    short = dataclasses.replace(short, settings=dataclasses.replace(short.settings, lengths=(8, 31)))
+    plan = make_plan(rig, certificates={arm.id: short})
+    assert {run.spec.certified for run in plan.runs} == {False}
