@@ -120,6 +120,7 @@ def certificate(source: str, **outcomes: Outcome) -> Certificate:
         device="cpu",
         torch="2",
         code="0",
+        complete=True,
         parameters=1,
         notes=(),
     )
