@@ -46,7 +46,7 @@ class Examiner:
         self._rebuild = False
         self._noise = 0.0
         self.built: tuple[int, Setting] | None = None
-        self._kept: tuple[tuple[ProgramState, Mode], Floats, Floats] | None = None
+        self._kept: tuple[tuple[ProgramState, Mode], Floats] | None = None
         self.draws: set[Mode] = set()  # modes in which outputs depend on random numbers
         self.crosses: set[Mode] = set()  # modes in which rows of a batch depend on each other
         self.longest = max(settings.lengths)
@@ -59,17 +59,20 @@ class Examiner:
             if not self._try(self.begin, *CHECKS):
                 return
             for index, variant in enumerate(VARIANTS):
-                if variant.lengths == "all":
+                if variant.others == "all":
                     self._try(partial(properties.batch, self, index), "batch")
                     self._try(partial(properties.batch_sizes, self, index), "batch", "future")
                     self._try(partial(properties.repeat, self, index), "repeat")
                     if variant.ahead:
                         self._try(partial(properties.reload, self, index), "reload")
+                    else:
+                        self._try(partial(properties.cost, self, index), "cost")
+                        self._unfinished -= {"cost"}
                 self._future(index)
-            self._unfinished -= {"future", "batch", "length", "mode", "reload"}
-            self._try(partial(properties.counters, self), "repeat")
-            self._unfinished -= {"repeat"}
-            self._try(partial(properties.cost, self), "cost")
+                if variant.ahead and variant.others == "all":
+                    self._try(partial(properties.counters, self, index), "repeat")
+                    self._unfinished -= {"repeat"}
+            self._unfinished.clear()
         except ProgramEnded as ended:
             self.complete = False
             for check in self._unfinished:
@@ -152,7 +155,7 @@ class Examiner:
                 self.notes.append(f"one call repeated on a new program differs by {self._noise:.2g}")
         for mode in OTHER:
             setting = self.enter(0, mode, self.longest)
-            x = base_input(setting, BATCH)
+            x = base_input(setting)
             calls = [self.oracle.outputs(x, mode, draw=draw) for draw in range(DRAWS)]
             if any(apart(calls[0], other, setting)[0] > setting.noise for other in calls[1:]):
                 self.draws.add(mode)
@@ -172,27 +175,33 @@ class Examiner:
 
     def _future(self, index: int) -> None:
         variant, tally = VARIANTS[index], self.tallies["future"]
-        if tally.violations and variant.lengths != "all":
+        length = self._searched(index)
+        if tally.violations and variant.others != "all":
             return  # known to look ahead: more states would only say it again
-        if isinstance(variant.lengths, int):  # beside the point where the program cannot stand so far from its start
+        if variant.others == "none":  # beside the point where the program cannot stand so far from its start
             try:
-                self._search(index, variant.mode, variant.lengths)
+                self._search(index, variant.mode, length)
             except ProgramFailed as failed:
                 tally.limits.append(f"not in variant {index}: {failed}")
             return
-        if not self._try(lambda: self._search(index, variant.mode, self.longest), "future"):
+        if not self._try(lambda: self._search(index, variant.mode, length), "future"):
             return
         self._try(lambda: self._compare_modes(index, OTHER[variant.mode]), "future", "mode")
-        self._try(lambda: self._compare_gradient_modes(index), "future")
-        for shorter in self.settings.lengths:
-            if shorter != self.longest:
-                self._compare_lengths(index, variant.mode, shorter)
+        if variant.mode == "train":
+            self._try(lambda: self._compare_gradient_modes(index), "future")
+        for other in self.settings.lengths:
+            if other != length and (variant.others == "all" or other % 32 == 0):
+                self._compare_lengths(index, variant.mode, other)
+
+    def _searched(self, index: int) -> int:
+        """The length at which a variant is searched."""
+        return min(VARIANTS[index].length or self.longest, self.longest)
 
     def _search(self, index: int, mode: Mode, length: int) -> None:
         """Change every position in turn, with every stream of random numbers that is worth it."""
         variant, tally = VARIANTS[index], self.tallies["future"]
         changes = all_changes(length, variant.kinds, self.settings.sizes, index)
-        for draw in range(DRAWS if mode in self.draws and length == self.longest else 1):
+        for draw in range(DRAWS if mode in self.draws and length == self._searched(index) else 1):
             setting = replace(self.enter(index, mode, length), draw=draw)
             rows, companions = 1 if mode in self.crosses else PIECE, 0
             effects = search(self.oracle, setting, changes, rows)
@@ -301,7 +310,7 @@ class Examiner:
         setting = self.enter(index, mode, self.longest)
         x = base_input(setting, BATCH)
         size, allowance = apart(self.oracle.outputs(x, OTHER[mode]), self.oracle.outputs(x, mode), setting)
-        if VARIANTS[index].lengths == "all":
+        if VARIANTS[index].others == "all":
             self.judge("mode", index, setting, "training instead of evaluation mode", size, allowance)
         if size > allowance or mode in self.draws:
             self._search(index, mode, self.longest)
@@ -309,38 +318,46 @@ class Examiner:
     def _compare_gradient_modes(self, index: int) -> None:
         """Outputs while gradients are recorded, as in training, against those of the search."""
         setting = self.enter(index, "train", SHORT)
-        x = base_input(setting, BATCH)
+        x = base_input(setting)
         plain, recorded = (self.oracle.outputs(x, "train", grad=grad) for grad in (False, True))
         size, allowance = apart(plain, recorded, setting)
         if size > allowance:
             raise ProgramFailed(f"does something else while gradients are recorded (outputs change by {size:.2g})")
 
     def _compare_lengths(self, index: int, mode: Mode, length: int) -> None:
-        """The first `length` outputs of the longest sequence against those of the sequence cut there."""
+        """Outputs at `length` against those at the searched length, as far as both go."""
         try:
-            setting = self.enter(index, mode, length)
+            setting, searched = self.enter(index, mode, length), self._searched(index)
             if mode in self.draws:  # the random numbers depend on the length too
                 self._search(index, mode, length)
                 return
-            x, whole = self._whole(setting)
-            whole = whole[:, :length]
-            cut = self.oracle.outputs(np.ascontiguousarray(x[:, :length]), mode)
-            size, allowance = apart(whole, cut, replace(setting, length=self.longest))  # where the rounding is
-            if VARIANTS[index].lengths == "all":
-                self.judge("length", index, setting, f"cutting {self.longest} tokens to {length}", size, allowance)
+            both = min(length, searched)
+            outputs = self.oracle.outputs(base_input(setting, self._rows(mode)), mode)
+            size, allowance = apart(
+                self._whole(setting)[:, :both],
+                outputs[:, :both],
+                replace(setting, length=max(length, searched)),  # where the rounding is
+            )
+            if VARIANTS[index].others == "all":
+                kind = f"cutting {max(length, searched)} tokens to {both}"
+                self.judge("length", index, setting, kind, size, allowance)
             if size > allowance and not self.tallies["future"].violations:
                 self._search(index, mode, length)
         except ProgramFailed as failed:
             for check in ("future", "length"):
                 self.tallies[check].limits.append(f"does not run at {length} tokens in {mode} mode: {failed}")
 
-    def _whole(self, setting: Setting) -> tuple[Floats, Floats]:
-        """Inputs and outputs of the longest length, kept while the program stands as it does."""
+    def _whole(self, setting: Setting) -> Floats:
+        """Outputs of the searched length, kept while the program stands as it does."""
         key = (self.state, setting.mode)
         if self._kept is None or self._kept[0] != key:
-            x = base_input(replace(setting, length=self.longest), 1 if setting.mode in self.crosses else BATCH)
-            self._kept = (key, x, self.oracle.outputs(x, setting.mode))
-        return self._kept[1:]
+            assert self.built is not None
+            searched = replace(setting, length=self._searched(self.built[0]))
+            self._kept = (key, self.oracle.outputs(base_input(searched, self._rows(setting.mode)), setting.mode))
+        return self._kept[1]
+
+    def _rows(self, mode: Mode) -> int:
+        return 1 if mode in self.crosses else BATCH
 
     # What the checks of properties.py use too.
 

@@ -13,7 +13,7 @@ from torch import nn
 from replication.candidate import StateValue, python_state, restore_python_state
 
 CALLS_AHEAD = 100_000  # how far counters of calls are put forward
-CALLS_SEEN = 4  # training calls from which a counter is told
+CALLS_SEEN = 3  # training calls from which a counter is told
 MOST_NUMBERS = 4096  # of one tensor; counters are not larger
 
 

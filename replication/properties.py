@@ -10,19 +10,19 @@ import numpy as np
 from replication.growth import growth
 from replication.initialise import keyed_generator
 from replication.lookahead import PIECE, ProgramFailed, Setting, all_changes, apart, base_input, search
-from replication.states import BATCH, OTHER, SHORT, VARIANTS
+from replication.states import BATCH, OTHER, SHORT, TINY, VARIANTS
 
 if TYPE_CHECKING:
     from replication.examiner import Examiner
 
-BATCH_SIZES = (1, 2, 4, 8, 16)  # compared with the PIECE rows of a search
+BATCH_SIZES = (1, 2, 8, 16)  # compared with the PIECE rows of a search
 NOT_LOADED = "loading state_dict"  # as torch begins its complaint
 
 
 def batch(examiner: Examiner, index: int) -> None:
     """Change one row of a batch; the other rows may not move."""
     mode = VARIANTS[index].mode
-    for length in (SHORT, examiner.longest):
+    for length in (SHORT, examiner.longest) if index == 0 else (SHORT,):
         change_rows(examiner, index, examiner.enter(index, mode, length), BATCH)
 
 
@@ -44,7 +44,7 @@ def change_rows(examiner: Examiner, index: int, setting: Setting, rows: int) -> 
 def batch_sizes(examiner: Examiner, index: int) -> None:
     """Outputs of a few rows against those of the same rows in a large batch; where they differ, look there too."""
     mode = VARIANTS[index].mode
-    setting = examiner.enter(index, mode, SHORT)
+    setting = examiner.enter(index, mode, TINY)
     if mode in examiner.draws or mode in examiner.crosses:
         return
     x = base_input(setting, PIECE)
@@ -55,7 +55,7 @@ def batch_sizes(examiner: Examiner, index: int) -> None:
             continue
         if rows > 1:
             change_rows(examiner, index, setting, rows)
-        changes = all_changes(SHORT, VARIANTS[index].kinds, examiner.settings.sizes, index)
+        changes = all_changes(TINY, VARIANTS[index].kinds, examiner.settings.sizes, index)
         examiner.take(index, setting, search(examiner.oracle, setting, changes, rows), 0)
 
 
@@ -63,7 +63,7 @@ def repeat(examiner: Examiner, index: int) -> None:
     """The same input before and after calls with another one."""
     mode = VARIANTS[index].mode
     setting = examiner.enter(index, mode, SHORT)
-    x, other = base_input(setting, 2), base_input(replace(setting, seed=setting.seed + 1), 2)
+    x, other = base_input(setting), base_input(replace(setting, seed=setting.seed + 1))
     first = examiner.oracle.outputs(x, mode)
     for between in OTHER:
         examiner.oracle.outputs(other, between, restore=False)
@@ -71,22 +71,22 @@ def repeat(examiner: Examiner, index: int) -> None:
     examiner.judge("repeat", index, setting, "other calls in between", size, allowance)
 
 
-def counters(examiner: Examiner) -> None:
+def counters(examiner: Examiner, index: int) -> None:
     """The same input before and after the program's counters of calls are put far ahead."""
-    setting = examiner.enter(1, "eval", SHORT)
-    x = base_input(setting, 2)
+    setting = examiner.enter(index, "eval", SHORT)
+    x = base_input(setting)
     after = {mode: examiner.oracle.outputs(x, mode) for mode in OTHER}
     examiner.oracle.build(replace(examiner.state, ahead=False))
     examiner.built = None
     for mode, outputs in after.items():
         size, allowance = apart(examiner.oracle.outputs(x, mode), outputs, setting)
-        examiner.judge("repeat", 1, replace(setting, mode=mode), "many training calls in between", size, allowance)
+        examiner.judge("repeat", index, replace(setting, mode=mode), "many training calls in between", size, allowance)
 
 
 def reload(examiner: Examiner, index: int) -> None:
     """Outputs after a restart from state_dict against those of the program that went on."""
     setting = examiner.enter(index, "eval", SHORT)
-    x = base_input(setting, 2)
+    x = base_input(setting)
     examiner.oracle.outputs(x, "train")
     try:
         restarted = examiner.oracle.reloaded(x)
@@ -99,13 +99,13 @@ def reload(examiner: Examiner, index: int) -> None:
     examiner.judge("reload", index, setting, "a restart from state_dict", size, allowance)
 
 
-def cost(examiner: Examiner) -> None:
+def cost(examiner: Examiner, index: int) -> None:
     """Growth of counted work and of kept memory: the fastest-growing operation that matters at the longest."""
-    setting = examiner.enter(0, "train", SHORT)
+    setting = examiner.enter(index, "train", SHORT)
     lengths = sorted(examiner.settings.cost_lengths)
     counts = [examiner.oracle.growth(length) for length in lengths]
     tally = examiner.tallies["cost"]
     exponent, tally.detail = growth(counts, lengths)
     tally.saw(exponent, examiner.settings.cost_exponent)
     if exponent >= examiner.settings.cost_exponent:
-        examiner.add("cost", 0, setting, "sequence length", exponent, examiner.settings.cost_exponent)
+        examiner.add("cost", index, setting, "sequence length", exponent, examiner.settings.cost_exponent)

@@ -6,6 +6,8 @@ The examiner (`replication/causality.py`) sees inputs and outputs alone; it neve
 from __future__ import annotations
 
 import contextlib
+import gc
+import random
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -18,18 +20,24 @@ from replication.candidate import build_mixer, mix
 from replication.growth import KeptBytes, Work
 from replication.hidden import Snapshot, train_ahead, widen
 from replication.initialise import keyed_generator, seed_libraries
-from replication.precision import NarrowestDtype, in_float64
+from replication.precision import NarrowestDtype, in_float64, widened_source
 from replication.program import load_mixer_class
 from replication.settings import typed
-from replication.states import OTHER, Mode, ProgramState
+from replication.states import OTHER, SHORT, Mode, ProgramState
 from replication.wire import receive, send
 
-WARM_LENGTH = 33
+with contextlib.suppress(
+    ImportError
+):  # most programs import it: once here, in the process that forks, saves it in each
+    import einops  # noqa: F401
+
+CASTS = ("as written", "own", "all")  # widened: none, those in the program's text, those of libraries too
 WATCH_LENGTH = 65  # two chunks of the usual sizes, and one token
 
 
 def attend(job: socket.socket, subject: Subject) -> None:
     """Answer the examiner's calls until it hangs up. The process ends with the first one that fails."""
+    gc.freeze()  # what was there before the program is no garbage of its
     while (frame := receive(job)) is not None:
         header, arrays = frame
         told = {name: value for name, value in header.items() if name not in ("kind", "memory_bytes")}
@@ -51,17 +59,20 @@ class Subject:
     def __init__(self, source: str, hidden_size: int, num_heads: int, device: str) -> None:
         self._source, self._sizes, self._device = source, (hidden_size, num_heads), device
         self._module: nn.Module
+        self._state: ProgramState
         self._epsilon: dict[str, float] = {}  # by the dtype of parameters and inputs
-        self._casts: dict[str, bool] = {}  # whether the program's own casts have to be widened
+        self._casts: dict[str, str] = {}  # what is done about the program's own casts: one of CASTS
+        self._loaded = ""  # dtype for which the program's module was executed
 
     def build(self, state: ProgramState) -> dict[str, Any]:
         """Make the program anew in `state`.
 
         Returns its number of parameters and `epsilon`, the rounding of the coarsest type that it computes in.
         """
-        self._state = state
-        load_mixer_class.cache_clear()  # what a program caches in its module is of one dtype
-        if state.dtype not in self._epsilon:
+        if state.dtype != self._loaded:
+            load_mixer_class.cache_clear()  # what a program caches in its module is of one dtype
+        self._state, self._loaded = state, state.dtype
+        if state.dtype not in self._casts:
             self._epsilon[state.dtype] = self._watch()
         self._set_up()
         return {
@@ -72,8 +83,11 @@ class Subject:
     def _watch(self) -> float:
         """The coarsest rounding in both modes; finds out whether float64 needs the program's own casts widened."""
         dtype = self._state.dtype
-        for widened in (False, True) if dtype == "float64" else (False,):
-            self._casts[dtype] = widened
+        if dtype == "float32" and "float32" in self._epsilon:
+            self._casts[dtype] = CASTS[0]
+            return self._epsilon[dtype]
+        ways = CASTS if dtype == "float64" else CASTS[:1]
+        for self._casts[dtype] in ways:
             watch = NarrowestDtype()
             try:
                 self._set_up()
@@ -81,9 +95,11 @@ class Subject:
                     for mode in OTHER:
                         self.outputs(self._warm_input("watch", 1, WATCH_LENGTH), mode)
             except RuntimeError:  # torch's word for types that do not go together
-                if widened or dtype != "float64":
+                if self._casts[dtype] == ways[-1]:
                     raise
             else:
+                if dtype == "float64" and self._casts[dtype] == CASTS[0]:  # in float32 it will narrow as much
+                    self._epsilon["float32"] = max(watch.epsilon, torch.finfo(torch.float32).eps)
                 if watch.epsilon <= torch.finfo(torch.float64).eps:
                     break
         return watch.epsilon
@@ -146,8 +162,12 @@ class Subject:
     def _fresh(self, seed: int) -> nn.Module:
         hidden_size, num_heads = self._sizes
         seed_libraries(seed, "construction")
+        plain = self._casts[self._state.dtype] == "as written"
         module = build_mixer(
-            self._source, hidden_size=hidden_size, num_heads=num_heads, layer_idx=self._state.layer
+            self._source if plain else widened_source(self._source),
+            hidden_size=hidden_size,
+            num_heads=num_heads,
+            layer_idx=self._state.layer,
         ).to(self._device)
         return widen(module) if self._state.dtype == "float64" else module
 
@@ -158,16 +178,26 @@ class Subject:
         elif restore:
             self._snapshot.restore(self._module)
         self._module.train(mode == "train")
-        seed_libraries(self._state.seed, f"call {draw}")
+        self._reset_generators(draw)
         with self._precision():
             return mix(self._module, x.to(self._device))[0]
+
+    def _reset_generators(self, draw: int) -> None:
+        if self._device != "cpu":
+            seed_libraries(self._state.seed, f"call {draw}")
+            return
+        # torch.manual_seed takes a millisecond to ask for other devices, as long as a small call
+        value = (self._state.seed * 1_000_003 + draw) % 2**32
+        torch.default_generator.manual_seed(value)
+        np.random.seed(value)  # noqa: NPY002 - the generator that programs call without a seed of their own
+        random.seed(value)
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
         default = torch.get_default_dtype()
         torch.set_default_dtype(getattr(torch, self._state.dtype))
         try:
-            with in_float64() if self._casts[self._state.dtype] else contextlib.nullcontext():
+            with in_float64() if self._casts[self._state.dtype] == "all" else contextlib.nullcontext():
                 yield
         finally:
             torch.set_default_dtype(default)
@@ -177,7 +207,7 @@ class Subject:
         return keyed_generator(self._state.seed, key).standard_normal(shape).astype(self._state.dtype)
 
     def _warm_up(self, call: int) -> None:
-        self.outputs(self._warm_input(f"warm {call}", 2, WARM_LENGTH), "train", restore=False)
+        self.outputs(self._warm_input(f"warm {call}", 1, SHORT), "train", restore=False)
 
 
 def _move(module: nn.Module, state: ProgramState) -> None:
