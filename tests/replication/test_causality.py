@@ -242,7 +242,7 @@ def test_a_program_that_cannot_be_run_says_why_and_the_next_one_goes_on(worker, 
 
 
 def test_memory_that_only_long_sequences_need_spoils_no_other_check(worker, settings, engine):
-    hungry = program("z = torch.ones(10**9) if x.shape[1] > 300 else 0")
+    hungry = program("z = torch.ones(10**9) if x.shape[1] > 200 else 0")
     certificate = examine(worker, hungry, dataclasses.replace(settings, memory_gib=2.0), engine)
     assert certificate.causal
     assert certificate.checks["cost"].outcome == "not_runnable"
