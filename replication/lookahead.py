@@ -255,5 +255,6 @@ def _allowance(largest: float, setting: Setting) -> float:
 
 
 def _largest(outputs: Floats, sizes: Floats) -> float:
-    relative = np.abs(outputs) / sizes
+    with np.errstate(over="ignore"):
+        relative = np.abs(outputs) / sizes
     return float(relative[np.isfinite(relative)].max(initial=0.0))

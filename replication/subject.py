@@ -26,11 +26,6 @@ from replication.settings import typed
 from replication.states import OTHER, SHORT, Mode, ProgramState
 from replication.wire import receive, send
 
-with contextlib.suppress(
-    ImportError
-):  # most programs import it: once here, in the process that forks, saves it in each
-    import einops  # noqa: F401
-
 CASTS = ("as written", "own", "all")  # widened: none, those in the program's text, those of libraries too
 WATCH_LENGTH = 65  # two chunks of the usual sizes, and one token
 
