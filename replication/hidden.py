@@ -23,12 +23,13 @@ class Snapshot:
 
     buffers: dict[str, torch.Tensor]
     hidden: dict[str, StateValue]
+    attributes: tuple[int, ...]  # how many each submodule has: more mean that some were made
 
     @classmethod
     def take(cls, module: nn.Module) -> Snapshot:
         """What `module` holds now."""
         buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
-        return cls(buffers=buffers, hidden=python_state(module))
+        return cls(buffers=buffers, hidden=python_state(module), attributes=_attribute_counts(module))
 
     def restore(self, module: nn.Module) -> None:
         """Put it back, and drop what was made since."""
@@ -36,10 +37,17 @@ class Snapshot:
             for name, buffer in module.named_buffers():
                 if name in self.buffers and buffer.shape == self.buffers[name].shape:
                     buffer.copy_(self.buffers[name])
-        restore_python_state(module, self.hidden)
+        if self.hidden:
+            restore_python_state(module, self.hidden)
+        if _attribute_counts(module) == self.attributes:
+            return
         for name in python_state(module).keys() - self.hidden.keys():  # made since
             path, _, attribute = name.rpartition(":")
             vars(module.get_submodule(path)).pop(attribute, None)
+
+
+def _attribute_counts(module: nn.Module) -> tuple[int, ...]:
+    return tuple(len(vars(submodule)) + len(submodule._buffers) for submodule in module.modules())
 
 
 def train_ahead(module: nn.Module, call: Callable[[int], None]) -> None:

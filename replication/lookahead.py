@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -130,11 +131,7 @@ class Effects:
 
 def base_input(setting: Setting, rows: int = 1) -> Floats:
     """Inputs [rows, T, D], standard normal; the same rows for every length and mode."""
-    draws = [
-        keyed_generator(setting.seed, f"input {row}").standard_normal((setting.length, setting.hidden_size))
-        for row in range(rows)
-    ]
-    x = np.stack(draws)
+    x = np.stack([_noise(setting.seed, f"input {row}", setting.length, setting.hidden_size) for row in range(rows)])
     if setting.loud:
         x = LOUD * x
         x[:, 1::2] = x[:, : 2 * (setting.length // 2) : 2]
@@ -143,12 +140,17 @@ def base_input(setting: Setting, rows: int = 1) -> Floats:
 
 def changed_input(base: Floats, setting: Setting, change: Change) -> Floats:
     """`base` [T, D] under `change`."""
-    generator = keyed_generator(setting.seed, f"{change.kind} {change.position}")
     last = change.position + 1 if change.kind == "single" else setting.length
-    noise = generator.standard_normal((last - change.position, setting.hidden_size))
+    noise = _noise(setting.seed, f"{change.kind} {change.position}", last - change.position, setting.hidden_size)
     changed = base.copy()
     changed[change.position : last] += (change.size * noise).astype(setting.dtype)
     return changed
+
+
+@functools.lru_cache(maxsize=4096)
+def _noise(seed: int, key: str, length: int, hidden_size: int) -> Floats:
+    """Standard normal [length, hidden_size]; the same for every program, so it is kept. Not to be written to."""
+    return keyed_generator(seed, key).standard_normal((length, hidden_size))
 
 
 def all_changes(length: int, kinds: Sequence[Kind], sizes: Sequence[float], turn: int) -> tuple[Change, ...]:
@@ -200,18 +202,18 @@ def _search(oracle: Oracle, setting: Setting, changes: Sequence[Change], rows: i
             if not np.isfinite(reference[len(piece)]).all():
                 raise ProgramFailed("non-finite outputs on standard normal inputs")
         outputs = call(np.stack([changed_input(base, setting, change) for change in piece]))
-        for i, change in enumerate(piece):
-            before = slice(0, change.position)
+        for i in np.flatnonzero(~np.isfinite(outputs).all(axis=(1, 2))):
+            change, before = piece[i], slice(0, piece[i].position)
             milder = (size for size in MILDER if size < change.size)
             while not np.isfinite(outputs[i, before]).all() and (size := next(milder, None)) is not None:
-                overflowed += settled[start + i] is change
-                settled[start + i] = replace(change, size=size)
+                overflowed += piece[i] is change
+                piece[i] = replace(change, size=size)
                 again = still.copy()
-                again[i] = changed_input(base, setting, settled[start + i])
+                again[i] = changed_input(base, setting, piece[i])
                 outputs[i] = call(again)[i]
-            moved[start + i, before], allowance[start + i] = _effect(
-                reference[len(piece)][i], outputs[i], setting, settled[start + i]
-            )
+        part = slice(start, start + len(piece))
+        settled[part] = piece
+        moved[part], allowance[part] = _effects(reference[len(piece)], outputs, setting, piece)
     return Effects(changes=tuple(settled), moved=moved, allowance=allowance, overflowed=overflowed)
 
 
@@ -228,14 +230,19 @@ def apart(one: Floats, other: Floats, setting: Setting) -> tuple[float, float]:
     return float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0)), _allowance(largest, setting)
 
 
-def _effect(reference: Floats, outputs: Floats, setting: Setting, change: Change) -> tuple[Floats, float]:
-    """Change of each output before the changed position, and the allowance."""
+def _effects(reference: Floats, outputs: Floats, setting: Setting, changes: Sequence[Change]) -> tuple[Floats, Floats]:
+    """Change of each output before the changed position [N, T], and the allowances [N]."""
     sizes = _channel_sizes(reference)
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(outputs[: change.position].astype(np.float64) - reference[: change.position]) / sizes
+    positions = np.array([change.position for change in changes])
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.nan_to_num(np.abs(outputs.astype(np.float64) - reference) / sizes, nan=np.inf).max(axis=-1)
+        relative = np.abs(outputs) / sizes
+    before = np.arange(setting.length) < positions[:, None]
     # Sums over all positions round at the size of the largest term, which the change may have put in.
-    largest = max(_largest(reference, sizes), _largest(outputs, sizes)) * max(1.0, change.size)
-    return np.nan_to_num(gap, nan=np.inf).max(axis=-1), _allowance(largest, setting)
+    largest = np.where(np.isfinite(relative), relative, 0.0).max(axis=(1, 2))
+    scale = np.array([max(1.0, change.size) for change in changes])
+    allowances = [_allowance(size, setting) for size in np.maximum(largest, _largest(reference, sizes)) * scale]
+    return np.where(before, gap, 0.0), np.array(allowances)
 
 
 def _channel_sizes(outputs: Floats) -> Floats:
