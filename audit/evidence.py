@@ -53,52 +53,52 @@ def _is_measure(value: object) -> bool:
 
 
 Rule = tuple[Callable[[object], bool], str]
-_TEXT: Rule = (_is_text, "a text")
+TEXT: Rule = (_is_text, "a text")
 _SHA256: Rule = (_is_sha256, "a sha256 in hex")
-_COUNT: Rule = (_is_count, "a whole number of at least 0")
-_SCORE: Rule = (_is_score, "a finite number, or NaN where there is none")
+COUNT: Rule = (_is_count, "a whole number of at least 0")
+SCORE: Rule = (_is_score, "a finite number, or NaN where there is none")
 _FINITE: Rule = (_is_finite, "a finite number")
-_MEASURE: Rule = (_is_measure, "a number of at least 0, or NaN where it was not measured")
+MEASURE: Rule = (_is_measure, "a number of at least 0, or NaN where it was not measured")
 
 RUN_COLUMNS: dict[str, Rule] = {
-    "run_id": _TEXT,
+    "run_id": TEXT,
     "candidate": _SHA256,
-    "name": _TEXT,
-    "label": _TEXT,
+    "name": TEXT,
+    "label": TEXT,
     "role": (lambda value: value in ROLES, f"one of {', '.join(ROLES)}"),
-    "scale": _TEXT,
-    "seed": _COUNT,
+    "scale": TEXT,
+    "seed": COUNT,
     "status": (lambda value: value in STATUSES, f"one of {', '.join(STATUSES)}"),
-    "val_loss": _SCORE,
-    "honest_loss": _SCORE,
-    "leak_gain": _SCORE,
-    "leak_gain_se": _MEASURE,
-    "bits_per_byte": _SCORE,
-    "parameters": _MEASURE,
-    "flops": _MEASURE,
-    "tokens": _MEASURE,
-    "tokens_per_second": _MEASURE,
-    "wall_seconds": _MEASURE,
-    "peak_memory_bytes": _MEASURE,
+    "val_loss": SCORE,
+    "honest_loss": SCORE,
+    "leak_gain": SCORE,
+    "leak_gain_se": MEASURE,
+    "bits_per_byte": SCORE,
+    "parameters": MEASURE,
+    "flops": MEASURE,
+    "tokens": MEASURE,
+    "tokens_per_second": MEASURE,
+    "wall_seconds": MEASURE,
+    "peak_memory_bytes": MEASURE,
     "error": (lambda value: value is None or isinstance(value, str) or value != value, "a text or nothing"),
-    "order": _COUNT,
+    "order": COUNT,
 }
 EXPERIMENT_COLUMNS: dict[str, Rule] = {
     "candidate": _SHA256,
-    "name": _TEXT,
+    "name": TEXT,
     "search_loss": _FINITE,
-    "baseline": _TEXT,
+    "baseline": TEXT,
     "search_baseline_loss": _FINITE,
-    "unit": _TEXT,
-    "where": _TEXT,
+    "unit": TEXT,
+    "where": TEXT,
 }
 
 CERTIFICATE_COLUMNS: dict[str, Rule] = {
     "candidate": _SHA256,
     "check": (lambda value: value in CHECKS, f"one of {', '.join(CHECKS)}"),
     "outcome": (lambda value: value in OUTCOMES, f"one of {', '.join(OUTCOMES)}"),
-    "size": _MEASURE,
-    "limit": _MEASURE,
+    "size": MEASURE,
+    "limit": MEASURE,
     "detail": (lambda value: isinstance(value, str), "a text"),
 }
 
@@ -129,12 +129,12 @@ class Evidence:
     """
 
     def __init__(self, runs: pd.DataFrame, experiments: pd.DataFrame, certificates: pd.DataFrame) -> None:
-        _check_columns("runs", runs, RUN_COLUMNS)
-        _check_columns("experiments", experiments, EXPERIMENT_COLUMNS)
-        _check_columns("certificates", certificates, CERTIFICATE_COLUMNS)
-        _check_unique("runs", runs, ["candidate", "scale", "seed"])
-        _check_unique("experiments", experiments, ["candidate", "baseline"])
-        _check_unique("certificates", certificates, ["candidate", "check"])
+        check_columns("runs", runs, RUN_COLUMNS)
+        check_columns("experiments", experiments, EXPERIMENT_COLUMNS)
+        check_columns("certificates", certificates, CERTIFICATE_COLUMNS)
+        check_unique("runs", runs, ["candidate", "scale", "seed"])
+        check_unique("experiments", experiments, ["candidate", "baseline"])
+        check_unique("certificates", certificates, ["candidate", "check"])
         _check_known("certificates", certificates, set(runs["candidate"]))
         _check_scores(runs)
         _check_arms(runs)
@@ -149,7 +149,8 @@ class Evidence:
         self.certificates = _sorted_certificates(certificates, self.arms["candidate"].tolist())
 
 
-def _check_columns(table: str, frame: pd.DataFrame, rules: dict[str, Rule]) -> None:
+def check_columns(table: str, frame: pd.DataFrame, rules: dict[str, Rule]) -> None:
+    """Raise InputError naming table, row and column where a value breaks its column's rule, or a column is missing."""
     for column, (accepts, expected) in rules.items():
         if column not in frame.columns:
             raise InputError(f"{table}: column {column} is missing")
@@ -163,7 +164,8 @@ def _check_columns(table: str, frame: pd.DataFrame, rules: dict[str, Rule]) -> N
         raise InputError("runs: the table has no rows, so there is nothing to audit")
 
 
-def _check_unique(table: str, frame: pd.DataFrame, key: list[str]) -> None:
+def check_unique(table: str, frame: pd.DataFrame, key: list[str]) -> None:
+    """Raise InputError naming table and row where two rows have one key."""
     repeated = frame.duplicated(key).to_numpy()
     if repeated.any():
         row = int(repeated.argmax())

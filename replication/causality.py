@@ -3,11 +3,11 @@
 `python -m replication.causality FILE...` examines candidates without training them. `certify` is the examiner: it
 makes inputs, asks an oracle for outputs, and compares. The program runs behind the oracle, in a worker process.
 
-How every output is covered: at the longest length each position is changed alone, and together with all that follow;
-no output before it may move. A shorter length, or the other mode, is then certified by agreement: where the same inputs
-give the same outputs as in the searched setting, these depend on the same inputs. Where they do not agree, that setting
-is searched position by position too. What this does not show: a program may behave otherwise on inputs that are not
-tried, by chance or because it recognises an examination.
+How every output is covered: at the longest length each position is changed together with all that follow, at 65 tokens
+also alone; no output before it may move. Other lengths, and the other mode, are then certified by agreement: where the
+same inputs give the same outputs as in the searched setting, these depend on the same inputs. Where they do not agree,
+that setting is searched position by position too. What this does not show: a program may behave otherwise on inputs
+that are not tried, by chance or because it recognises an examination.
 """
 
 from __future__ import annotations

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from replication.record import canonical_json
-from replication.settings import InputError, require, typed
+from replication.record import canonical_json, read_document
+from replication.settings import require, typed
 
 SCHEMA = "archaudit.certificate/1"
 
@@ -176,13 +175,7 @@ class Certificate:
     @classmethod
     def from_json(cls, text: str, where: str) -> Certificate:
         """Read a certificate, checked field by field. Raises InputError naming `where` and the field."""
-        try:
-            data: Any = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{where}: not JSON ({error})") from error
-        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
-            raise InputError(f"{where}: not a certificate of schema {SCHEMA}")
-        data = {key: value for key, value in data.items() if key != "schema"}
+        data = read_document(text, SCHEMA, "certificate", where)
         checks = data.get("checks")
         if isinstance(checks, Mapping):  # canonical JSON sorts the keys
             data["checks"] = {check: checks[check] for check in CHECKS if check in checks} | dict(checks)

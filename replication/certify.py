@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,18 @@ from replication.settings import InputError, require
 from replication.states import Mode, ProgramState
 from replication.wire import WireError
 
-SOURCES = ("certificate", "examiner", "properties", "lookahead", "growth", "hidden", "states", "subject", "precision")
+SOURCES = (
+    "certificate",
+    "causality",
+    "examiner",
+    "properties",
+    "lookahead",
+    "growth",
+    "hidden",
+    "states",
+    "subject",
+    "precision",
+)
 STARTS = 40  # processes that one examination may use up
 
 
@@ -89,14 +100,11 @@ def dependency_map(
     candidate: Candidate, settings: CertificateSettings, engine: EngineSettings, length: int
 ) -> Floats | None:
     """`causality.dependency` of a candidate, in a worker; None where it cannot be run."""
-    worker = WarmWorker(engine.threads)
     try:
-        with contextlib.closing(RemoteProgram(worker, candidate.source, settings, engine)) as program:
+        with _program(candidate, settings, engine) as program:
             return dependency(program, settings, length)
     except (ProgramFailed, ProgramEnded):
         return None
-    finally:
-        worker.close()
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -150,14 +158,21 @@ def _read(path: Path, published: PublishedSettings) -> list[Candidate]:
 
 
 def _again(candidate: Candidate, settings: CertificateSettings, engine: EngineSettings, again: str) -> str:
-    worker = WarmWorker(engine.threads)
     try:
-        with contextlib.closing(RemoteProgram(worker, candidate.source, settings, engine)) as program:
+        with _program(candidate, settings, engine) as program:
             return f"outputs before the changed input move by {reproduce(program, settings, again):.6g} of their size"
     except (ProgramFailed, ProgramEnded) as failed:
         return f"the program does not run: {failed}"
-    finally:
-        worker.close()
+
+
+@contextlib.contextmanager
+def _program(candidate: Candidate, settings: CertificateSettings, engine: EngineSettings) -> Iterator[RemoteProgram]:
+    """A candidate behind a worker of its own."""
+    with (
+        contextlib.closing(WarmWorker(engine.threads)) as worker,
+        contextlib.closing(RemoteProgram(worker, candidate.source, settings, engine)) as program,
+    ):
+        yield program
 
 
 class RemoteProgram:
@@ -259,9 +274,9 @@ class RemoteProgram:
         self.close()
         assert job is not None
         assert job.ended is not None
-        if job.ended.killed_for is not None:
-            if job.ended.killed_for == "memory":
-                return OutOfMemory(f"killed at its limit of {self._settings.memory_gib:g} GiB of memory")
+        if job.ended.killed_for == "memory":
+            return OutOfMemory(f"killed at its limit of {self._settings.memory_gib:g} GiB of memory")
+        if job.ended.killed_for == "time":
             return ProgramEnded(f"killed at its limit of {self._settings.seconds:g} seconds")
         return ProgramFailed(explain(job.ended))
 

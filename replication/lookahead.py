@@ -32,7 +32,7 @@ class OutOfMemory(ProgramFailed):
 
 
 class ProgramEnded(Exception):
-    """The program is out of time or memory: nothing more can be asked."""
+    """The program is out of time, or has failed too often: nothing more can be asked."""
 
 
 class Oracle(Protocol):

@@ -193,16 +193,21 @@ class RunRecord:
     @classmethod
     def from_json(cls, text: str, where: str) -> RunRecord:
         """Read a record, checked field by field. Raises InputError naming `where` and the field."""
-        try:
-            data: Any = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{where}: not JSON ({error})") from error
-        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
-            raise InputError(f"{where}: not a run record of schema {SCHEMA}")
-        record = typed(cls, {key: value for key, value in data.items() if key != "schema"}, where)
+        record = typed(cls, read_document(text, SCHEMA, "run record", where), where)
         if record.spec.run_id != record.run_id:
             raise InputError(f"{where}: run_id does not belong to its spec")
         return record
+
+
+def read_document(text: str, schema: str, what: str, where: str) -> dict[str, Any]:
+    """The fields of a JSON document that names its schema. Raises InputError naming `where` if it is no such one."""
+    try:
+        data: Any = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error})") from error
+    if not isinstance(data, Mapping) or data.get("schema") != schema:
+        raise InputError(f"{where}: not a {what} of schema {schema}")
+    return {key: value for key, value in data.items() if key != "schema"}
 
 
 def canonical_json(value: object) -> str:

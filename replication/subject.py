@@ -1,6 +1,6 @@
 """A program under examination, on the side where its code runs: for worker processes only.
 
-The examiner (`replication/causality.py`) sees inputs and outputs alone; it never runs a line of the program.
+The examiner (`replication/examiner.py`) sees inputs and outputs alone; it never runs a line of the program.
 """
 
 from __future__ import annotations

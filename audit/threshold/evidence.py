@@ -12,7 +12,7 @@ from typing import get_args
 
 import pandas as pd
 
-from audit.evidence import _COUNT, _MEASURE, _SCORE, _TEXT, Rule, _check_columns, _check_unique, printable
+from audit.evidence import COUNT, MEASURE, SCORE, TEXT, Rule, check_columns, check_unique, printable
 from replication.certificate import CHECKS, LEAKS, Outcome
 from replication.record import STATUSES
 from replication.settings import InputError
@@ -31,36 +31,36 @@ def _or_nothing(accepts: Callable[[object], bool], expected: str) -> Rule:
 
 
 _LABEL: Rule = (lambda value: isinstance(value, str), "a text, empty where there is none")
-_OPTIONAL_COUNT = _or_nothing(*_COUNT)
+_OPTIONAL_COUNT = _or_nothing(*COUNT)
 _OPTIONAL_TEXT = _or_nothing(lambda value: isinstance(value, str), "a text")
 
 PROPOSAL_COLUMNS: dict[str, Rule] = {
-    "source": _TEXT,
-    "scale": _TEXT,
-    "candidate": _TEXT,
-    "name": _TEXT,
+    "source": TEXT,
+    "scale": TEXT,
+    "candidate": TEXT,
+    "name": TEXT,
     "family": _LABEL,
-    "strength": _MEASURE,
-    "seed": (lambda value: value == -1 or _COUNT[0](value), "a whole number of at least 0, or -1 where there is none"),
+    "strength": MEASURE,
+    "seed": (lambda value: value == -1 or COUNT[0](value), "a whole number of at least 0, or -1 where there is none"),
     "status": _one_of(PROPOSAL_STATUSES),
-    "loss": _SCORE,
-    "honest_loss": _SCORE,
-    "leak_gain": _SCORE,
-    "leak_gain_se": _MEASURE,
-    "baseline_loss": _MEASURE,
-    "benchmark": _SCORE,
-    "baseline_benchmark": _SCORE,
+    "loss": SCORE,
+    "honest_loss": SCORE,
+    "leak_gain": SCORE,
+    "leak_gain_se": MEASURE,
+    "baseline_loss": MEASURE,
+    "benchmark": SCORE,
+    "baseline_benchmark": SCORE,
 }
 CERTIFICATE_COLUMNS: dict[str, Rule] = {
-    "source": _TEXT,
-    "candidate": _TEXT,
-    "name": _TEXT,
+    "source": TEXT,
+    "candidate": TEXT,
+    "name": TEXT,
     "family": _LABEL,
-    "strength": _MEASURE,
+    "strength": MEASURE,
     "check": _one_of((*CHECKS, DECLARED)),
     "outcome": _one_of(get_args(Outcome)),
-    "size": _MEASURE,
-    "limit": _MEASURE,
+    "size": MEASURE,
+    "limit": MEASURE,
     "detail": _LABEL,
     "first_output": _OPTIONAL_COUNT,
     "position": _OPTIONAL_COUNT,
@@ -88,10 +88,10 @@ class ThresholdEvidence:
     """
 
     def __init__(self, proposals: pd.DataFrame, certificates: pd.DataFrame) -> None:
-        _check_columns("proposals", proposals, PROPOSAL_COLUMNS)
-        _check_columns("certificates", certificates, CERTIFICATE_COLUMNS)
-        _check_unique("proposals", proposals, ["source", "scale", "candidate", "seed"])
-        _check_unique("certificates", certificates, ["source", "candidate", "check"])
+        check_columns("proposals", proposals, PROPOSAL_COLUMNS)
+        check_columns("certificates", certificates, CERTIFICATE_COLUMNS)
+        check_unique("proposals", proposals, ["source", "scale", "candidate", "seed"])
+        check_unique("certificates", certificates, ["source", "candidate", "check"])
         _check_losses(proposals)
         _check_families(proposals)
         _check_one_description("proposals", proposals)
