@@ -14,7 +14,6 @@ from replication.certificate import CHECKS, CertificateSettings, Check, Tally, V
 from replication.initialise import keyed_generator
 from replication.lookahead import (
     MILD,
-    PIECE,
     Change,
     Effects,
     Floats,
@@ -25,9 +24,10 @@ from replication.lookahead import (
     all_changes,
     apart,
     base_input,
+    even_piece,
     search,
 )
-from replication.states import BATCH, OTHER, SHORT, VARIANTS, Mode, ProgramState
+from replication.states import BATCH, OTHER, SHORT, VARIANTS, Kind, Mode, ProgramState
 
 NEAR = 10.0  # an effect of less than this many allowances is near the bound
 LARGEST = 1e300  # stands for an infinite effect, which JSON does not know
@@ -46,7 +46,7 @@ class Examiner:
         self._rebuild = False
         self._noise = 0.0
         self.built: tuple[int, Setting] | None = None
-        self._kept: tuple[tuple[ProgramState, Mode], Floats] | None = None
+        self._kept: dict[tuple[ProgramState, Mode, int, int], Floats] = {}
         self.draws: set[Mode] = set()  # modes in which outputs depend on random numbers
         self.crosses: set[Mode] = set()  # modes in which rows of a batch depend on each other
         self.longest = max(settings.lengths)
@@ -115,6 +115,7 @@ class Examiner:
         still = replace(near, ahead=False)
         trouble = ""
         for nearer in (state, near, still, replace(still, move=0.1), replace(still, move=0.0)):
+            self._kept.clear()
             try:
                 built = self.oracle.build(nearer)
                 self.parameters = built["parameters"]
@@ -127,14 +128,14 @@ class Examiner:
                     epsilon=built["epsilon"],
                     loud=variant.loud,
                 )
-                outputs = self.oracle.outputs(base_input(setting), variant.mode)
+                self.state = nearer
+                outputs = self.plain(setting)
                 apart(outputs, outputs, setting)  # refuses what is not finite
             except ProgramFailed as failed:
                 trouble = trouble or str(failed)
                 continue
             if nearer != state:
                 self.notes.append(f"variant {index} stands nearer to its initial state: {trouble}")
-            self.state = nearer
             return replace(setting, noise=self._noise)
         raise ProgramFailed(trouble)
 
@@ -156,8 +157,8 @@ class Examiner:
         for mode in OTHER:
             setting = self.enter(0, mode, self.longest)
             x = base_input(setting)
-            calls = [self.oracle.outputs(x, mode, draw=draw) for draw in range(DRAWS)]
-            if any(apart(calls[0], other, setting)[0] > setting.noise for other in calls[1:]):
+            others = (self.oracle.outputs(x, mode, draw=draw) for draw in range(1, DRAWS))
+            if any(apart(self.plain(setting), other, setting)[0] > setting.noise for other in others):
                 self.draws.add(mode)
                 self.notes.append(f"draws random numbers in {mode} mode")
 
@@ -199,16 +200,17 @@ class Examiner:
 
     def _search(self, index: int, mode: Mode, length: int) -> None:
         """Change every position in turn, with every stream of random numbers that is worth it."""
-        variant, tally = VARIANTS[index], self.tallies["future"]
-        changes = all_changes(length, variant.kinds, self.settings.sizes, index)
-        for draw in range(DRAWS if mode in self.draws and length == self._searched(index) else 1):
+        tally, full = self.tallies["future"], length == self._searched(index)
+        kinds: tuple[Kind, ...] = VARIANTS[index].kinds if full else ("suffix",)
+        changes = all_changes(length, kinds, self.settings.sizes, index)
+        for draw in range(DRAWS if mode in self.draws and full else 1):
             setting = replace(self.enter(index, mode, length), draw=draw)
-            rows, companions = 1 if mode in self.crosses else PIECE, 0
+            rows, companions = 1 if mode in self.crosses else even_piece(len(changes)), 0
             effects = search(self.oracle, setting, changes, rows)
             first = effects.first()
             if first is not None and rows > 1 and not self._moves(setting, first[0], 0):
-                if self._moves(setting, first[0], PIECE - 1):  # ahead, but in large batches only
-                    companions = PIECE - 1
+                if self._moves(setting, first[0], rows - 1):  # ahead, but in large batches only
+                    companions = rows - 1
                 else:
                     self.crosses.add(mode)
                     self.add("batch", index, setting, "other rows of a large batch", effects.size, effects.limit)
@@ -308,8 +310,8 @@ class Examiner:
     def _compare_modes(self, index: int, mode: Mode) -> None:
         """Outputs in `mode` against those of the searched one; where they differ, search this mode too."""
         setting = self.enter(index, mode, self.longest)
-        x = base_input(setting, BATCH)
-        size, allowance = apart(self.oracle.outputs(x, OTHER[mode]), self.oracle.outputs(x, mode), setting)
+        searched = self.plain(replace(setting, mode=OTHER[mode]), BATCH)
+        size, allowance = apart(searched, self.plain(setting, BATCH), setting)
         if VARIANTS[index].others == "all":
             self.judge("mode", index, setting, "training instead of evaluation mode", size, allowance)
         if size > allowance or mode in self.draws:
@@ -318,9 +320,8 @@ class Examiner:
     def _compare_gradient_modes(self, index: int) -> None:
         """Outputs while gradients are recorded, as in training, against those of the search."""
         setting = self.enter(index, "train", SHORT)
-        x = base_input(setting)
-        plain, recorded = (self.oracle.outputs(x, "train", grad=grad) for grad in (False, True))
-        size, allowance = apart(plain, recorded, setting)
+        recorded = self.oracle.outputs(base_input(setting), "train", grad=True)
+        size, allowance = apart(self.plain(setting), recorded, setting)
         if size > allowance:
             raise ProgramFailed(f"does something else while gradients are recorded (outputs change by {size:.2g})")
 
@@ -332,10 +333,10 @@ class Examiner:
                 self._search(index, mode, length)
                 return
             both = min(length, searched)
-            outputs = self.oracle.outputs(base_input(setting, self._rows(mode)), mode)
+            rows = 1 if mode in self.crosses else BATCH
             size, allowance = apart(
-                self._whole(setting)[:, :both],
-                outputs[:, :both],
+                self.plain(replace(setting, length=searched), rows)[:, :both],
+                self.plain(setting, rows)[:, :both],
                 replace(setting, length=max(length, searched)),  # where the rounding is
             )
             if VARIANTS[index].others == "all":
@@ -347,17 +348,12 @@ class Examiner:
             for check in ("future", "length"):
                 self.tallies[check].limits.append(f"does not run at {length} tokens in {mode} mode: {failed}")
 
-    def _whole(self, setting: Setting) -> Floats:
-        """Outputs of the searched length, kept while the program stands as it does."""
-        key = (self.state, setting.mode)
-        if self._kept is None or self._kept[0] != key:
-            assert self.built is not None
-            searched = replace(setting, length=self._searched(self.built[0]))
-            self._kept = (key, self.oracle.outputs(base_input(searched, self._rows(setting.mode)), setting.mode))
-        return self._kept[1]
-
-    def _rows(self, mode: Mode) -> int:
-        return 1 if mode in self.crosses else BATCH
+    def plain(self, setting: Setting, rows: int = 1) -> Floats:
+        """Outputs for the unchanged inputs [rows, T, D]; kept, because many checks compare with them."""
+        key = (self.state, setting.mode, setting.length, rows)
+        if key not in self._kept:
+            self._kept[key] = self.oracle.outputs(base_input(setting, rows), setting.mode)
+        return self._kept[key]
 
     # What the checks of properties.py use too.
 

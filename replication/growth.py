@@ -57,20 +57,26 @@ class Work(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.by_operation: dict[str, float] = {}
+        self._known: dict[tuple[object, ...], float] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        packet = func.overloadpacket
-        if "scaled_dot_product" in str(packet) and packet not in flop_registry:  # the library knows those of GPUs only
-            work = float(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
-        elif packet in flop_registry:
-            work = float(flop_registry[packet](*args, **kwargs, out_val=result))
-        elif func.is_view:
+        if func.is_view:
             return result
+        packet = func.overloadpacket
+        name = str(packet)
+        if packet in flop_registry:
+            shapes = (packet, *(value.shape if isinstance(value, torch.Tensor) else str(value) for value in args))
+            if kwargs or shapes not in self._known:  # the library's formulas take longer than the operations
+                self._known[shapes] = float(flop_registry[packet](*args, **kwargs, out_val=result))
+            work = self._known[shapes]
+        elif "scaled_dot_product" in name:  # the library knows those of GPUs only
+            work = float(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
+        elif isinstance(result, torch.Tensor):  # most operations; a tree of tensors takes longer to walk
+            work = float(result.numel())
         else:
             work = float(sum(t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)))
-        name = str(packet)
         self.by_operation[name] = self.by_operation.get(name, 0.0) + work
         return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,24 +19,24 @@ MOST_NUMBERS = 4096  # of one tensor; counters are not larger
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Buffers and hidden state of a module: what a call may change."""
+    """Parameters, buffers and hidden state of a module: what a call may change."""
 
-    buffers: dict[str, torch.Tensor]
+    tensors: dict[str, torch.Tensor]
     hidden: dict[str, StateValue]
     attributes: tuple[int, ...]  # how many each submodule has: more mean that some were made
 
     @classmethod
     def take(cls, module: nn.Module) -> Snapshot:
         """What `module` holds now."""
-        buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
-        return cls(buffers=buffers, hidden=python_state(module), attributes=_attribute_counts(module))
+        tensors = {name: tensor.detach().clone() for name, tensor in _tensors(module)}
+        return cls(tensors=tensors, hidden=python_state(module), attributes=_attribute_counts(module))
 
     def restore(self, module: nn.Module) -> None:
         """Put it back, and drop what was made since."""
         with torch.no_grad():
-            for name, buffer in module.named_buffers():
-                if name in self.buffers and buffer.shape == self.buffers[name].shape:
-                    buffer.copy_(self.buffers[name])
+            for name, tensor in _tensors(module):
+                if name in self.tensors and tensor.shape == self.tensors[name].shape:
+                    tensor.copy_(self.tensors[name])
         if self.hidden:
             restore_python_state(module, self.hidden)
         if _attribute_counts(module) == self.attributes:
@@ -44,6 +44,11 @@ class Snapshot:
         for name in python_state(module).keys() - self.hidden.keys():  # made since
             path, _, attribute = name.rpartition(":")
             vars(module.get_submodule(path)).pop(attribute, None)
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
 
 
 def _attribute_counts(module: nn.Module) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from replication.initialise import keyed_generator
 from replication.states import Kind, Mode, ProgramState
 
 Floats = np.ndarray
-PIECE = 53  # rows of a call: 159 changed positions fill three calls, and larger ones leave the cache
+PIECE = 32  # rows of a call: 159 changed positions fill five calls, 64 fill two
 FLOAT64 = 2.0**-52  # its rounding error
 ROUNDING = 64.0  # bound on rounding, in units of epsilon x sqrt(length) x largest output
 MILD = 1.0  # size of change at which an overflow is no longer an excuse
@@ -162,14 +162,20 @@ def all_changes(length: int, kinds: Sequence[Kind], sizes: Sequence[float], turn
     )
 
 
+def even_piece(changes: int) -> int:
+    """Rows of a call such that `changes` fill all calls, none larger than PIECE."""
+    return max(1, math.ceil(changes / math.ceil(max(1, changes) / PIECE)))
+
+
 def search(
     oracle: Oracle, setting: Setting, changes: Sequence[Change], rows: int = PIECE, companions: int = 0
 ) -> Effects:
     """What each change does to the outputs before it.
 
-    Each call holds `rows` changes, one a row of the batch (fewer where memory does not do), and `companions` rows
-    without any. Changed and unchanged rows are compared in calls of one shape, from one state and one stream of random
-    numbers, so a clean program differs in nothing but the rounding of sums that run over all positions.
+    Each call holds up to `rows` changes, one a row of the batch (fewer where memory does not do), unchanged rows in
+    place of missing ones, and `companions` unchanged rows more. Changed and unchanged rows are compared in calls of one
+    shape, from one state and one stream of random numbers, so a clean program differs in nothing but the rounding of
+    sums that run over all positions.
 
     Raises:
         ProgramFailed: the program raises, or its outputs are not finite.
@@ -190,18 +196,18 @@ def _search(oracle: Oracle, setting: Setting, changes: Sequence[Change], rows: i
     def call(inputs: Floats) -> Floats:
         return oracle.outputs(np.concatenate([inputs, beside]), setting.mode, draw=setting.draw)[: len(inputs)]
 
-    reference: dict[int, Floats] = {}
     moved = np.zeros((len(changes), setting.length))
     allowance, settled = np.zeros(len(changes)), list(changes)
     overflowed = 0
+    still = np.repeat(base[None], rows, axis=0)
+    reference = call(still)
+    if not np.isfinite(reference).all():
+        raise ProgramFailed("non-finite outputs on standard normal inputs")
     for start in range(0, len(changes), rows):
         piece = list(changes[start : start + rows])
-        still = np.repeat(base[None], len(piece), axis=0)
-        if len(piece) not in reference:
-            reference[len(piece)] = call(still)
-            if not np.isfinite(reference[len(piece)]).all():
-                raise ProgramFailed("non-finite outputs on standard normal inputs")
-        outputs = call(np.stack([changed_input(base, setting, change) for change in piece]))
+        inputs = still.copy()
+        inputs[: len(piece)] = [changed_input(base, setting, change) for change in piece]
+        outputs = call(inputs)[: len(piece)]
         for i in np.flatnonzero(~np.isfinite(outputs).all(axis=(1, 2))):
             change, before = piece[i], slice(0, piece[i].position)
             milder = (size for size in MILDER if size < change.size)
@@ -213,7 +219,7 @@ def _search(oracle: Oracle, setting: Setting, changes: Sequence[Change], rows: i
                 outputs[i] = call(again)[i]
         part = slice(start, start + len(piece))
         settled[part] = piece
-        moved[part], allowance[part] = _effects(reference[len(piece)], outputs, setting, piece)
+        moved[part], allowance[part] = _effects(reference[: len(piece)], outputs, setting, piece)
     return Effects(changes=tuple(settled), moved=moved, allowance=allowance, overflowed=overflowed)
 
 
@@ -235,14 +241,22 @@ def _effects(reference: Floats, outputs: Floats, setting: Setting, changes: Sequ
     sizes = _channel_sizes(reference)
     positions = np.array([change.position for change in changes])
     with np.errstate(invalid="ignore", over="ignore"):
-        gap = np.nan_to_num(np.abs(outputs.astype(np.float64) - reference) / sizes, nan=np.inf).max(axis=-1)
-        relative = np.abs(outputs) / sizes
+        gap = np.subtract(outputs, reference, dtype=np.float64)
+        np.abs(gap, out=gap)
+        gap /= sizes
+        moved = np.nan_to_num(gap.max(axis=-1), nan=np.inf)
+        np.abs(outputs, out=gap)
+        gap /= sizes
     before = np.arange(setting.length) < positions[:, None]
     # Sums over all positions round at the size of the largest term, which the change may have put in.
-    largest = np.where(np.isfinite(relative), relative, 0.0).max(axis=(1, 2))
+    largest = gap.max(axis=(1, 2))
+    if not np.isfinite(largest).all():
+        largest = np.where(np.isfinite(gap), gap, 0.0).max(axis=(1, 2))
     scale = np.array([max(1.0, change.size) for change in changes])
-    allowances = [_allowance(size, setting) for size in np.maximum(largest, _largest(reference, sizes)) * scale]
-    return np.where(before, gap, 0.0), np.array(allowances)
+    with np.errstate(over="ignore"):
+        terms = np.maximum(largest, _largest(reference, sizes)) * scale
+    allowances = [_allowance(size, setting) for size in terms]
+    return np.where(before, moved, 0.0), np.array(allowances)
 
 
 def _channel_sizes(outputs: Floats) -> Floats:

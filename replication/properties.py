@@ -29,7 +29,7 @@ def batch(examiner: Examiner, index: int) -> None:
 def change_rows(examiner: Examiner, index: int, setting: Setting, rows: int) -> None:
     """Change the first and the last of `rows` rows, one at a time."""
     x = base_input(setting, rows)
-    reference = examiner.oracle.outputs(x, setting.mode)
+    reference = examiner.plain(setting, rows)
     for row, size in ((0, 1.0), (rows - 1, 30.0)):
         changed = x.copy()
         changed[row] = size * keyed_generator(setting.seed, f"row {row}").standard_normal(x[row].shape)
@@ -47,16 +47,15 @@ def batch_sizes(examiner: Examiner, index: int) -> None:
     setting = examiner.enter(index, mode, TINY)
     if mode in examiner.draws or mode in examiner.crosses:
         return
-    x = base_input(setting, PIECE)
-    whole = examiner.oracle.outputs(x, mode)
+    whole = examiner.plain(setting, PIECE)
     for rows in BATCH_SIZES:
-        size, allowance = apart(whole[:rows], examiner.oracle.outputs(x[:rows], mode), setting)
+        size, allowance = apart(whole[:rows], examiner.plain(setting, rows), setting)
         if size <= allowance:
             continue
         if rows > 1:
             change_rows(examiner, index, setting, rows)
         changes = all_changes(TINY, VARIANTS[index].kinds, examiner.settings.sizes, index)
-        examiner.take(index, setting, search(examiner.oracle, setting, changes, rows), 0)
+        examiner.take(index, setting, search(examiner.oracle, setting, changes, rows), rows - 1)
 
 
 def repeat(examiner: Examiner, index: int) -> None:
@@ -75,7 +74,7 @@ def counters(examiner: Examiner, index: int) -> None:
     """The same input before and after the program's counters of calls are put far ahead."""
     setting = examiner.enter(index, "eval", SHORT)
     x = base_input(setting)
-    after = {mode: examiner.oracle.outputs(x, mode) for mode in OTHER}
+    after = {mode: examiner.plain(replace(setting, mode=mode)) for mode in OTHER}
     examiner.oracle.build(replace(examiner.state, ahead=False))
     examiner.built = None
     for mode, outputs in after.items():

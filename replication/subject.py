@@ -67,19 +67,21 @@ class Subject:
         if state.dtype != self._loaded:
             load_mixer_class.cache_clear()  # what a program caches in its module is of one dtype
         self._state, self._loaded = state, state.dtype
-        if state.dtype not in self._casts:
+        if state.dtype in self._casts:
+            self._set_up()
+        else:
             self._epsilon[state.dtype] = self._watch()
-        self._set_up()
         return {
             "parameters": sum(parameter.numel() for parameter in self._module.parameters()),
             "epsilon": self._epsilon[state.dtype],
         }
 
     def _watch(self) -> float:
-        """The coarsest rounding in both modes; finds out whether float64 needs the program's own casts widened."""
+        """Set the program up, and see the coarsest rounding in both modes and which of its casts float64 must widen."""
         dtype = self._state.dtype
         if dtype == "float32" and "float32" in self._epsilon:
             self._casts[dtype] = CASTS[0]
+            self._set_up()
             return self._epsilon[dtype]
         ways = CASTS if dtype == "float64" else CASTS[:1]
         for self._casts[dtype] in ways:

@@ -13,6 +13,7 @@ from replication.certify import certify_all, dependency_map, describe, examine, 
 from replication.configure import compose
 from replication.engines import EngineSettings, WarmWorker
 from replication.leaks import ZOO, read_specimen
+from replication.lookahead import even_piece
 from replication.settings import InputError, typed
 
 SPECIMENS = {specimen.name: specimen for specimen in ZOO}
@@ -195,6 +196,18 @@ def test_a_clean_program_that_looks_odd_is_certified(worker, settings, engine, b
 )
 def test_what_cannot_be_told_is_not_certified(worker, settings, engine, body):
     assert not examine(worker, program(body), settings, engine).causal
+
+
+def test_parameters_that_a_call_writes_are_put_back_and_told_as_state(worker, settings, engine):
+    writes = "self.gate.data.add_(1.0); y = y * (1 + 0.01 * self.gate)"
+    certificate = examine(worker, program(writes), settings, engine)
+    assert violated(certificate) == {"repeat"}
+    assert not any("built anew" in note for note in certificate.notes)
+
+
+@pytest.mark.parametrize(("changes", "rows"), [(0, 1), (1, 1), (32, 32), (33, 17), (63, 32), (159, 32)])
+def test_pieces_of_a_search_are_full_and_none_is_too_large(changes, rows):
+    assert even_piece(changes) == rows
 
 
 def test_the_same_program_gets_the_same_certificate_whatever_it_is_called(worker, settings, engine):
