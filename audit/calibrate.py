@@ -1,6 +1,6 @@
 """Calibration: every interval and test behind a verdict, simulated where the truth is known.
 
-The checks themselves are in `statistics/simulation.py`; here they are run, judged, stored and looked up.
+The checks themselves are listed in `statistics/simulation.py`; here they are run, judged, stored and looked up.
 
 Rules: an interval covers its target within 3 Monte-Carlo standard errors plus 1 point; an interval
 conservative by construction may cover more; an exact discrete one must cover the target; a test rejects at
@@ -24,8 +24,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from audit import statistics
+from audit.statistics.check import Check, Design, Rule
 from audit.statistics.noise import SAMPLERS, Sampler, measured
-from audit.statistics.simulation import CHECKS, Check, Design, Rule
+from audit.statistics.simulation import CHECKS
 from replication.durable import write_atomic
 from replication.provenance import ROOT
 from replication.settings import InputError, require

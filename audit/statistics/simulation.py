@@ -7,16 +7,14 @@ SD of seed noise is 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from audit.statistics.agreement import tau_interval, tau_p_value
 from audit.statistics.bootstrap import bca, interquartile_mean_interval
+from audit.statistics.check import TRUTH_DRAWS, Check, Design, Noises, covers
 from audit.statistics.decision import Judgement, PairedSample, judge
 from audit.statistics.estimate import Floats
 from audit.statistics.noise import Sampler
@@ -32,61 +30,16 @@ from audit.statistics.paired import (
 )
 from audit.statistics.proportions import clopper_pearson
 from audit.statistics.roc import AREA_INTERVAL_FROM, roc_area_interval
+from audit.statistics.simulation_claims import CLAIM_CHECKS
+from audit.statistics.simulation_gains import GAIN_CHECKS
+from audit.statistics.simulation_shares import SHARE_CHECKS
 
-Rule = Literal["interval", "conservative", "exact", "test"]
-TRUTH_DRAWS = 4_000_000
 ARMS = 8
 ROC_AREAS = {"roc_area.60": 0.6, "roc_area.80": 0.8, "roc_area.95": 0.95}  # calibrated method -> true area
 
 
-@dataclass(frozen=True, kw_only=True)
-class Design:
-    """What a repetition needs to know beside its data; see conf/calibrate.yaml."""
-
-    level: float
-    resamples: int
-    candidates: int
-    baselines: int
-    scales: int
-    failure_rate: float
-
-
-Simulate = Callable[[Sampler, int, np.random.Generator, Design], bool]
-
-
-@dataclass(frozen=True)
-class Noises:
-    """Names of noises: those a method meets in use, and harsher ones that show where it ends."""
-
-    met: tuple[str, ...]
-    stress: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A method and how it is calibrated.
-
-    modules: files of audit/statistics it rests on. resampling_from: n from which a repetition resamples.
-    bootstrap_from: smallest n of a method that always does; it runs at the bootstrap sizes. also: sizes in use beside
-    those of the settings.
-    """
-
-    method: str
-    rule: Rule
-    simulate: Simulate
-    modules: tuple[str, ...]
-    noises: Noises
-    resampling_from: int | None = None
-    bootstrap_from: int | None = None
-    also: tuple[int, ...] = ()
-
-
-def _covers(interval: tuple[float, float], truth: float) -> bool:
-    return interval[0] <= truth <= interval[1]
-
-
 def _paired_t_interval(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
-    return _covers(paired_t(noise(rng, (n,)), design.level).interval, 0.0)
+    return covers(paired_t(noise(rng, (n,)), design.level).interval, 0.0)
 
 
 def _paired_t_test(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
@@ -108,12 +61,12 @@ def _sign_test(noise: Sampler, n: int, rng: np.random.Generator, design: Design)
 
 
 def _sd_interval(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
-    return _covers(sd_interval(noise(rng, (n,)), design.level).interval, 1.0)
+    return covers(sd_interval(noise(rng, (n,)), design.level).interval, 1.0)
 
 
 def _improvement(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
     interval = probability_of_improvement(noise(rng, (n,)), noise(rng, (n,)) + 1.0, design.level).interval
-    return _covers(interval, _improvement_truth(noise))
+    return covers(interval, _improvement_truth(noise))
 
 
 @lru_cache
@@ -124,12 +77,12 @@ def _improvement_truth(noise: Sampler) -> float:
 
 
 def _bca_mean(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
-    return _covers(bca(noise(rng, (n,)), np.mean, design.level, rng, design.resamples).interval, 0.0)
+    return covers(bca(noise(rng, (n,)), np.mean, design.level, rng, design.resamples).interval, 0.0)
 
 
 def _interquartile_mean(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
     estimate = interquartile_mean_interval(noise(rng, (n,)), design.level, rng, design.resamples)
-    return _covers(estimate.interval, _interquartile_mean_truth(noise))
+    return covers(estimate.interval, _interquartile_mean_truth(noise))
 
 
 @lru_cache
@@ -186,7 +139,7 @@ def _report(
 def _simultaneous(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
     """All intervals of a report at once."""
     samples: list[Floats] = [sample.differences for sample in _report(noise, n, rng, design, 0.0, 0.0)]
-    return all(_covers(simultaneous_interval(values, design.level, len(samples)), 0.0) for values in samples)
+    return all(covers(simultaneous_interval(values, design.level, len(samples)), 0.0) for values in samples)
 
 
 def _judged(
@@ -226,7 +179,7 @@ def _false_equivalence(noise: Sampler, n: int, rng: np.random.Generator, design:
 def _rate(noise: Sampler, n: int, rng: np.random.Generator, design: Design) -> bool:
     """How often a value exceeds 1 SD."""
     interval = clopper_pearson(int((noise(rng, (n,)) > 1.0).sum()), n, design.level).interval
-    return _covers(interval, _rate_truth(noise))
+    return covers(interval, _rate_truth(noise))
 
 
 @lru_cache
@@ -237,7 +190,7 @@ def _rate_truth(noise: Sampler) -> float:
 def _roc_area(noise: Sampler, n: int, rng: np.random.Generator, design: Design, area: float) -> bool:
     """Two classes of n; the positives are shifted so far that the true area is `area`."""
     negatives, positives = noise(rng, (n,)), noise(rng, (n,)) + _area_shift(noise, area)
-    return _covers(roc_area_interval(positives, negatives, design.level, rng, design.resamples).interval, area)
+    return covers(roc_area_interval(positives, negatives, design.level, rng, design.resamples).interval, area)
 
 
 @lru_cache
@@ -276,4 +229,7 @@ CHECKS = (
         Check(method, "conservative", partial(_roc_area, area=area), _ROC, _ARMS, bootstrap_from=AREA_INTERVAL_FROM)
         for method, area in ROC_AREAS.items()
     ),
+    *CLAIM_CHECKS,
+    *GAIN_CHECKS,
+    *SHARE_CHECKS,
 )

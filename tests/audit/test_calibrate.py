@@ -20,9 +20,10 @@ from audit.calibrate import (
     passes,
     read_calibration,
 )
+from audit.statistics.check import Check, Design, Noises
 from audit.statistics.estimate import mean_and_sd
 from audit.statistics.noise import SAMPLERS, Sampler, measured
-from audit.statistics.simulation import CHECKS, Check, Design, Noises
+from audit.statistics.simulation import CHECKS
 from replication.settings import InputError, typed
 
 CONF = Path(__file__).parents[2] / "conf" / "calibrate.yaml"
