@@ -149,6 +149,17 @@ def published_root(settings: PublishedSettings) -> Path:
     return Path(cache).expanduser() / "archaudit" / "published"
 
 
+def fetch_originals(settings: PublishedSettings) -> None:
+    """Where `download` is set, fetch what is missing of gallery and tree into the folder.
+
+    Raises:
+        InputError: it cannot be fetched, or is not the original.
+    """
+    if settings.download:
+        for wanted in (settings.gallery, settings.tree):
+            _download(settings.url, wanted, published_root(settings))
+
+
 def _candidate(row: Row, file: str, search: SearchScore | None) -> Candidate:
     return Candidate(
         name=slug(row["name"]),
@@ -165,11 +176,8 @@ def _candidate(row: Row, file: str, search: SearchScore | None) -> Candidate:
 
 def _gallery(settings: PublishedSettings) -> tuple[Path, list[Row]]:
     """The gallery's path and its checked rows; fetched first where the settings say so."""
-    root = published_root(settings)
-    if settings.download:
-        for wanted in (settings.gallery, settings.tree):
-            _download(settings.url, wanted, root)
-    path = root / settings.gallery.file
+    fetch_originals(settings)
+    path = published_root(settings) / settings.gallery.file
     return path, _read_rows(path, settings.gallery.sha256)
 
 
