@@ -46,6 +46,12 @@ def audit_threshold(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def verify_claims(session: nox.Session) -> None:
+    """A paper's published claims and tables, one verdict each; which kept improvements of a log are real (2 min)."""
+    run(session, "-m", "audit", "verify_claims", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def calibrate(session: nox.Session) -> None:
     """Simulate coverage and error rates of every interval and test in use (an hour)."""
     run(session, "-m", "audit", "calibrate", *session.posargs)

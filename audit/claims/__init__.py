@@ -1,0 +1,1 @@
+"""`verify_claims`: a published paper, claim by claim."""
