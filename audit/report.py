@@ -21,6 +21,8 @@ from audit.finding import Finding, canonical_json, findings_document
 from replication.durable import sync_folder, write_synced
 from replication.settings import InputError
 
+FORMULA = re.compile(r"[=@\t\r]|[+\-](?![\d.]+%?$)")  # how a formula begins; signed numbers are none
+
 
 def write_report(
     folder: Path,
@@ -46,13 +48,24 @@ def write_report(
         "manifest.json": canonical_json(manifest),
         "report.html": _page(audit, findings, tables, drawings, manifest, context),
     }
-    files |= {f"tables/{name}.csv": table.to_csv(index=False, lineterminator="\n") for name, table in tables.items()}
+    files |= {f"tables/{name}.csv": _csv(table) for name, table in tables.items()}
     files |= {f"figures/{name}.svg": drawing for name, drawing in drawings.items()}
     try:
         _publish(folder, files)
     except OSError as error:
         raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from error
     return folder / "report.html"
+
+
+def _csv(table: pd.DataFrame) -> str:
+    """CSV text. A stranger's text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    texts = {
+        name: column.map(lambda cell: f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell)
+        for name, column in table.items()
+        if not pd.api.types.is_numeric_dtype(column)
+    }
+    safe = table.assign(**{str(name): column for name, column in texts.items()})
+    return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
 def _publish(folder: Path, files: Mapping[str, str]) -> None:

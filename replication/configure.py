@@ -152,7 +152,12 @@ def main(program: str, run: Callable[[Sequence[str]], None]) -> None:
     except InputError as error:
         sys.exit(_fail(f"{program}: {error}", 2))
     except KeyboardInterrupt:
-        sys.exit(_fail(f"{program}: stopped; what was measured is kept, and the same command continues", 130))
+        sys.exit(
+            _fail(
+                f"{program}: stopped; what was measured is kept, nothing is half-written, and the same command goes on",
+                130,
+            )
+        )
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

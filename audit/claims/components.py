@@ -6,6 +6,7 @@ told as they stand, without an interval, which independent points would be neede
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,13 +110,24 @@ def curve_shapes(evidence: ClaimEvidence, p: ShapesParameters, _decision: Decisi
         for name, good in zip(shares, holds, strict=True)
     )
     return Outcome(
-        answer=f"Of each curve's whole change, the three thirds of the axis hold: {told}.",
+        answer=f"Of each curve's whole change, the three thirds of the axis hold: {told}.{_exchanged(shares, p)}",
         verdict=verdict(supported=all(holds), contradicted=any(broken)),
         method=METHOD,
         n=len(points),
         rows=located(sheet, points),
         details={"shares": {name: list(values) for name, values in shares.items()}},
     )
+
+
+def _exchanged(shares: Mapping[str, tuple[float, ...]], p: ShapesParameters) -> str:
+    """Which exchange of a fast and a steady curve's labels would make all as stated."""
+    for fast in p.fast:
+        for steady in p.steady:
+            named = {**shares, fast: shares[steady], steady: shares[fast]}
+            good = all(named[name][0] >= p.fast_from and named[name][2] < min(1.0 / 3.0, p.flat_to) for name in p.fast)
+            if good and all(min(named[name]) >= p.steady_from for name in p.steady):
+                return f" With the labels of {fast} and {steady} exchanged, all would be as stated."
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +186,16 @@ def keeps_improving(evidence: ClaimEvidence, p: ImprovingParameters, _decision: 
         return unreadable(sheet, "four points of every curve")
     last = {name: thirds(points[p.order], points[name])[2] for name in p.curves}
     told = "; ".join(f"{name} {100 * share:.1f}%" for name, share in last.items())
-    ends = ", ".join(f"{name} {number(points[name].iloc[-1], 4)}" for name in p.curves)
+    from_ = points[points[p.order] >= points[p.order].max() - (points[p.order].max() - points[p.order].min()) / 3.0]
+    ends = ", ".join(
+        f"{name} from {number(from_[name].iloc[0], 4)} to {number(from_[name].iloc[-1], 4)}" for name in p.curves
+    )
     return Outcome(
         answer=f"The last third of the axis holds, of each curve's whole change (33.3% at a constant pace): {told}. "
-        f"They end at {ends}.",
+        f"There they go: {ends}.",
         verdict=verdict(
             supported=all(share >= p.steady_from for share in last.values()),
-            contradicted=any(share <= p.stalled_to for share in last.values()),
+            contradicted=all(share <= p.stalled_to for share in last.values()),
         ),
         method=METHOD,
         estimate=min(last.values()),

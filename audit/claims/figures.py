@@ -19,7 +19,8 @@ Outcomes = Mapping[str, Outcome]
 CAPTIONS = {
     "means": (
         "Differences of mean accuracy with intervals that hold simultaneously for all pairings shown; their width is "
-        "the sampling of test items alone. Filled marks: settled after Holm's correction; open marks: undecided."
+        "the sampling of test items alone. Filled marks: settled after Holm's correction, which can settle a pairing "
+        "whose simultaneous interval just holds 0; open marks: undecided."
     ),
     "cumulative": (
         "The published curve, and where it would lie, point by point, in 95% of searches with as many finds at a "

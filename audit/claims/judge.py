@@ -49,7 +49,7 @@ def judge_range(evidence: ClaimEvidence, p: JudgeRangeParameters, _decision: Dec
             f"curve in the figure runs from {number(agent.min())} to {number(agent.max())}. A weak check: the "
             "benchmark of the search was not released, so that the judge's term is known only between bounds."
         ),
-        verdict=verdict(supported=good, contradicted=not good),
+        verdict=verdict(supported=False, contradicted=not good),  # the bounds allow a term above 1
         method="Bounds by the released fitness arithmetic, the benchmark term being anywhere from 0 to 1.",
         estimate=float(possible.mean()),
         unit="share of programs",
@@ -77,7 +77,8 @@ def _key(name: object) -> str:
 class AnchorParameters:
     """root: name of the root. stated: mark it is said to have. loss, benchmark: as measured for its record, as text.
 
-    grid: marks are multiples of it. fitness: of the released code.
+    grid: marks are multiples of it. fitness: of the released code. source: where the two measurements are from, if not
+    from the published data, which then cannot decide; empty: from there.
     """
 
     root: str
@@ -86,6 +87,7 @@ class AnchorParameters:
     benchmark: str
     grid: float
     fitness: FitnessSettings
+    source: str
 
 
 def judge_anchor(evidence: ClaimEvidence, p: AnchorParameters, decision: Decision) -> Outcome:
@@ -108,16 +110,17 @@ def judge_anchor(evidence: ClaimEvidence, p: AnchorParameters, decision: Decisio
     low, mark, high = (float(judge_mark(term, p.fitness)) for term in (min(corners), corners[4], max(corners)))
     on_grid = abs(mark / p.grid - round(mark / p.grid)) * p.grid
     fits = p.fitness.judge_lowest <= mark <= p.fitness.judge_highest and on_grid <= high - low
-    gap = abs(mark - p.stated)
+    close = fits and abs(mark - p.stated) < decision.sesoi
     return Outcome(
         answer=(
-            f"The released score of {p.root} with the loss and benchmark that the registry gives for "
-            f"its record implies a mark of {number(mark, 4)} "
+            f"The released score of {p.root} with the loss and benchmark of its record"
+            f"{f' ({p.source})' if p.source else ''} implies a mark of {number(mark, 4)} "
             f"({number(low, 4)} to {number(high, 4)} over the digits of the two), {on_grid:.1g} from a multiple of "
             f"{p.grid:g}; stated is {p.stated:g}. That the mark falls on such a multiple makes it credible that the "
-            "two measurements are those of this record. One mark does not show how other models were marked."
+            "two measurements are those of this record. One mark does not show how other models were marked, nor what "
+            "the judge was told."
         ),
-        verdict=verdict(supported=fits and gap < decision.sesoi, contradicted=fits and gap >= decision.sesoi),
+        verdict="inconclusive" if p.source else verdict(supported=close, contradicted=fits and not close),
         method="Released fitness arithmetic, solved for the mark; limits: half a unit of the last digits measured.",
         estimate=mark,
         unit="marks",

@@ -17,6 +17,8 @@ from audit.sheets import Sheet
 from audit.statistics.shares import ShareDifference, share_difference
 from audit.wording import count, p_equals, plural, signed, span
 
+READING = 1.0  # units of the last digit by which a value read off a drawing may be off
+
 
 @dataclass(frozen=True, kw_only=True)
 class Units:
@@ -41,7 +43,9 @@ def units(sheet: Sheet, column: str, most: int) -> Units | None:
     cells = sheet.printed(column).dropna()
     if cells.empty:
         return None
-    values, halves = (np.array([getattr(cell, part) for cell in cells]) for part in ("value", "half"))
+    values = np.array([cell.value for cell in cells])
+    # The longest number tells the digits, since last zeros are not written.
+    halves = np.full(len(values), min(cell.half for cell in cells) * (1.0 + 2.0 * READING))
     candidates = np.arange(1, most + 1)[:, None]
     good = possible(values, halves, candidates)
     best = int(good.sum(axis=1).argmax())

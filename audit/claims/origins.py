@@ -186,7 +186,10 @@ def leading_origin(evidence: ClaimEvidence, p: LeadingParameters, decision: Deci
             f"{100 * next_best:.1f}%: a lead of {100 * lead:.1f} points. For 'more than half' the interval is {told}. "
             "Shares say what labels were given, not where ideas came from."
         ),
-        verdict=verdict(supported=lead > 0 and all(ahead), contradicted=lead < 0 and all(ahead)),
+        verdict=verdict(
+            supported=lead > 0 and all(ahead) and all(low > 0.5 for low, _ in majority),
+            contradicted=lead < 0 and all(ahead),  # "most" may mean the largest share
+        ),
         method=f"Largest share: normal test of two shares of one whole. Interval: Wilson. {CLUSTERS}",
         estimate=float(shares[p.leading]),
         unit="share of units",

@@ -44,7 +44,8 @@ class RankParameters:
 def parent_policy(evidence: ClaimEvidence, p: RankParameters, decision: Decision) -> Outcome:
     """Share of nodes whose parent was among the best, under several readings of the stated policy.
 
-    decision.sesoi: the share of nodes that may break the policy without contradicting it.
+    Never contradicted: the pool itself was not released, and nodes may have been left out of it. decision.sesoi: the
+    share of nodes that may break the policy.
     """
     assert decision.sesoi is not None
     sheet = evidence.sheets["tree"]
@@ -65,9 +66,9 @@ def parent_policy(evidence: ClaimEvidence, p: RankParameters, decision: Decision
             f"have a parent of rank 1 to {p.best} by released score, depending on how the policy is read; most under "
             f"'{READINGS[str(best['reading'])]}' ({between((100 * best['low'], 100 * best['high']), 1)}%). A parent "
             f"drawn from all earlier nodes would be there for {100 * by_chance:.1f}%. "
-            f"{_unexplained(tree, ranks, judged, p.best)}{NO_POOL}"
+            f"{_by_parent(tree, ranks, judged, p.best)}{_unexplained(tree, ranks, judged, p.best)}{NO_POOL}"
         ),
-        verdict=verdict(supported=bool((table["low"] >= need).all()), contradicted=bool((table["high"] < need).all())),
+        verdict=verdict(supported=bool((table["low"] >= need).all()), contradicted=False),
         method=(
             "Replay of the stated policy on the released tree. Clopper-Pearson for nodes drawn independently, which "
             "siblings are not: the interval is nominal, and stands beside a count of all nodes."
@@ -90,6 +91,14 @@ def _shares(ranks: dict[Reading, Floats], p: RankParameters, decision: Decision)
         median = float(np.median(values))
         rows.append({"reading": reading, "share": found.estimate, "low": low, "high": high, "median_rank": median})
     return pd.DataFrame(rows)
+
+
+def _by_parent(tree: Tree, ranks: dict[Reading, Floats], judged: np.ndarray, best: int) -> str:
+    """The same by parents, since nodes of one parent are no independent draws."""
+    parents = np.unique(tree.parent[judged])
+    lowest = np.min(list(ranks.values()), axis=0)
+    inside = sum(bool((lowest[tree.parent[judged] == parent] <= best).any()) for parent in parents)
+    return f"By parents, {inside} of {len(parents)} are inside under some reading. "
 
 
 def _unexplained(tree: Tree, ranks: dict[Reading, Floats], judged: np.ndarray, best: int) -> str:
@@ -153,12 +162,16 @@ def initial_parents(evidence: ClaimEvidence, p: InitialParameters, _decision: De
 
 @dataclass(frozen=True, kw_only=True)
 class RefreshParameters:
-    """every: entries between refreshes. first: nodes before the policy. best, draws: of the simulated search."""
+    """every: entries between refreshes. first: nodes before the policy. best, draws: of the simulated search.
+
+    others: other intervals, which the data must tell from the stated one.
+    """
 
     every: int
     first: int
     best: int
     draws: int
+    others: tuple[int, ...]
 
 
 def refresh_interval(evidence: ClaimEvidence, p: RefreshParameters, decision: Decision) -> Outcome:
@@ -173,7 +186,11 @@ def refresh_interval(evidence: ClaimEvidence, p: RefreshParameters, decision: De
     if not judged.any():
         return unreadable(sheet, f"a node after the first {p.first} with a parent")
     n = int(judged.sum())
-    newer = _newer(tree.identifier[judged], tree.identifier[tree.parent[judged]], p.every)
+    child, parent = tree.identifier[judged], tree.identifier[tree.parent[judged]]
+    newer = _newer(child, parent, p.every)
+    others = {every: int(_newer(child, parent, every).min()) for every in p.others}
+    tried = ", ".join(f"{violations} ({every} entries)" for every, violations in others.items())
+    alike = [every for every, violations in others.items() if violations <= decision.sesoi * n]
     simulated = _unbatched(tree, judged, p, decision.rng())
     p_value = (1.0 + float((simulated <= newer.min()).sum())) / (p.draws + 1.0)
     share = float(newer.min()) / n
@@ -183,10 +200,11 @@ def refresh_interval(evidence: ClaimEvidence, p: RefreshParameters, decision: De
             f"best phase; {int(newer.max())} at the worst) have a parent newer than the last refresh. Had parents been "
             f"drawn from the {p.best} best of all earlier nodes by released score at every entry, it would be "
             f"{number(float(np.median(simulated)), 0)} ({p_equals(p_value)}). "
-            "A slow search that looks at new nodes late would look the same."
+            f"At their best phase, other intervals have {tried}; {len(alike)} of these pass too. A slow search that "
+            "looks at new nodes late would look the same."
         ),
         verdict=verdict(
-            supported=share <= decision.sesoi and p_value < 1.0 - decision.level,
+            supported=share <= decision.sesoi and p_value < 1.0 - decision.level and not alike,
             contradicted=clopper_pearson(int(newer.min()), n, decision.level).interval[0] > decision.sesoi,
         ),
         method=(
@@ -198,7 +216,7 @@ def refresh_interval(evidence: ClaimEvidence, p: RefreshParameters, decision: De
         n=n,
         p_value=p_value,
         calibrated=(("clopper_pearson", n),),
-        details={"newer_by_phase": newer, "simulated_median": float(np.median(simulated))},
+        details={"newer_by_phase": newer, "others": others, "simulated_median": float(np.median(simulated))},
     )
 
 

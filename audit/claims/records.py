@@ -110,7 +110,7 @@ def tree_root(evidence: ClaimEvidence, p: RootParameters, _decision: Decision) -
     answer = f"The released tree has {shape}. It holds {count(len(sheet.cells))} nodes, stated are {count(p.stated)}."
     return Outcome(
         answer=answer,
-        verdict=verdict(supported=right and complete, contradicted=not (right and complete)),
+        verdict=verdict(supported=right and complete, contradicted=not right or len(sheet.cells) > p.stated),
         method=EXACT,
         estimate=float(len(sheet.cells)),
         unit="nodes",

@@ -19,13 +19,17 @@ from audit.wording import number, plural
 
 @dataclass(frozen=True, kw_only=True)
 class RankedTop:
-    """Members said to be the `top` of all. members: their identifiers. key, score: columns of the table of all."""
+    """Members said to be the `top` of all. members: their identifiers. key, score: columns of the table of all.
+
+    ranked_by: what they are said to be ranked by; empty: not said, and then another ranking is not excluded.
+    """
 
     members: Column
     sheet: str
     key: str
     score: str
     top: int
+    ranked_by: str
 
 
 def ranked_top(evidence: ClaimEvidence, p: RankedTop, decision: Decision) -> Outcome:
@@ -41,7 +45,9 @@ def ranked_top(evidence: ClaimEvidence, p: RankedTop, decision: Decision) -> Out
     inside = int((table["rank"] <= p.top).sum())
     unknown = int(table["rank"].isna().sum())
     luck = len(table) * p.top / max(len(scores), 1)
-    verdict: Verdict = "contradicted" if inside < len(table) - unknown else "supported"
+    verdict: Verdict = "supported"
+    if inside < len(table) - unknown:
+        verdict = "contradicted" if p.ranked_by else "inconclusive"
     return Outcome(
         answer=(
             f"{inside} of {len(table)} members are among the {p.top} highest of {len(scores)} by the released score "

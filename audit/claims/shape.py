@@ -46,8 +46,16 @@ def table_shape(evidence: ClaimEvidence, p: TableShape, decision: Decision) -> O
     table, sentence = _programs(evidence, p, rows.names(counted))
     if p.open_part:
         parts.append(f"Not shown by anything released: {p.open_part}.")
-    wrong = len(counted) != p.models or absent
-    verdict: Verdict = "contradicted" if wrong else "inconclusive" if p.open_part or gaps else "supported"
+    merged = 0 if table is None else len(table) - table["name"].nunique()
+    by_name = merged > 0 and len(counted) + merged == p.models
+    if by_name:
+        parts.append(
+            f"The {merged} that are missing are as many as programs that share their name with an earlier one: a table "
+            "kept by name would lose them, in print or in its transcription."
+        )
+    wrong = (len(counted) != p.models and not by_name) or absent
+    open_ = bool(p.open_part or gaps or by_name)
+    verdict: Verdict = "contradicted" if wrong else "inconclusive" if open_ else "supported"
     return Outcome(
         answer=" ".join([*parts[:1], *sentence, *parts[1:]]),
         verdict=verdict,

@@ -116,7 +116,7 @@ def stays_in_band(evidence: ClaimEvidence, p: BandParameters, decision: Decision
         ),
         verdict=verdict(
             supported=bool((bins["low"] > 0.5).all()) and high < decision.sesoi,
-            contradicted=bool((bins["high"] < 0.5).any()) or low > decision.sesoi,
+            contradicted=bool((bins["high"] < 0.5).any()),
         ),
         method=f"Clopper-Pearson for each bin, Newcombe's interval for the fall, no correction. {BINS}",
         estimate=fall.estimate,
@@ -159,7 +159,7 @@ def item_granularity(evidence: ClaimEvidence, p: ItemParameters, decision: Decis
         answer=(
             f"{int(stated.sum())} of {plural(len(values), 'printed mean')} are possible for {p.tasks} tasks of "
             f"{p.items} items, where {100 * share:.0f}% of any numbers would be; for other numbers of items: {told} "
-            "(multiples fit too). "
+            f"(multiples fit too). Only the total of {p.tasks * p.items} is tested: other tasks could make it up. "
             f"{plural(len(sheet.cells) - len(cells), 'cell')} hold no number. Size and tokens of the search are not "
             "tested by this."
         ),

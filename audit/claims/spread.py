@@ -101,7 +101,7 @@ def _best(means: Floats, errors: Floats, p: Spread, decision: Decision) -> tuple
 def _share(share: Estimate, interval: Interval) -> str:
     text = percent(share.estimate, 0).removeprefix("+")
     if not np.isfinite(interval).all():
-        return text
+        return f"about {text} (no interval holds at this n, so it could be far less)"
     return f"{text} ({' to '.join(percent(limit, 0).removeprefix('+') for limit in interval)})"
 
 

@@ -57,8 +57,9 @@ def floor_answer(judged: JudgedLog, cfg: SingleSeedSettings) -> str:
     elif floor.route == "spread":
         answer = (
             f"No program was run twice, so the noise itself is unknown. Its SD is at most {small(floor.sd)} {unit} "
-            f"({100 * (1 - floor.spent):g}% confidence), for {plural(floor.n, 'proposal')} would otherwise lie further "
-            "apart. It may be far smaller: what is open at this limit may be real."
+            f"({100 * (1 - floor.spent):g}% confidence for symmetric noise that is alike throughout the log), for "
+            f"{plural(floor.n, 'proposal')} would otherwise lie further apart. It may be far smaller: "
+            "what is open at this limit may be real."
         )
     else:
         exact = math.isinf(floor.df)
@@ -97,8 +98,8 @@ def judged_at(judged: JudgedLog) -> str:
     sd = f"a noise SD of {small(floor.sd)} {unit}"
     if floor.route == "spread":
         return (
-            f"Decided at {sd}, the largest that the log allows: what is real there is real at any smaller noise, and "
-            "what is open is not settled by this log alone."
+            f"Decided at {sd}, the largest that the log allows if noise is alike before and after every change: what "
+            "is real there is real at any smaller noise, and what is open is not settled by this log alone."
         )
     return f"Decided at {sd}."
 

@@ -134,6 +134,9 @@ def test_the_leading_term_is_told_for_every_reading_of_early():
 
 @pytest.mark.parametrize(("last", "verdict"), [(3.0, "supported"), (0.8, "inconclusive"), (0.1, "contradicted")])
 def test_a_curve_that_stalls_does_not_keep_improving(last, verdict):
-    table = sheet("figure6", n=list("0123"), loss=[10.0, 8.0, 6.0, 6.0 - last], score=[0.0, 1.0, 2.0, 3.0])
+    other = min(last, 1.0) / 2.0  # half as fast
+    table = sheet("figure6", n=list("0123"), loss=[10.0, 8.0, 6.0, 6.0 - last], score=[0.0, 1.0, 2.0, 2.0 + other])
     parameters = {"order": "n", "curves": ["loss", "score"], "stalled_to": 0.05, "steady_from": 0.16667}
     assert ask("keeps_improving", parameters, table).verdict == verdict
+    one_goes_on = sheet("figure6", n=list("0123"), loss=[10.0, 8.0, 6.0, 5.9], score=[0.0, 1.0, 2.0, 3.0])
+    assert ask("keeps_improving", parameters, one_goes_on).verdict == "inconclusive"

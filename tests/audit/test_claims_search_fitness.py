@@ -28,10 +28,12 @@ def figure6(shift: float = 0.0, window: float = 0.10, n: int = 30) -> Sheet:
 MEAN = {"total": "total_score", "terms": ["agent", "benchmark_component", "loss_component"], "score": "score"}
 
 
-def test_a_total_that_is_the_mean_of_its_terms_is_supported_and_a_shifted_one_is_not():
+def test_a_total_that_is_the_mean_of_its_terms_is_supported_by_scores_that_are_means_too():
     tree = search_tree(40, 10, 3, 0)
+    means = Sheet("tree", "tree.csv", tree.cells.assign(score=tree.numbers("score") / 3.0))
+    assert ask("mean_of_terms", MEAN, figure6(), means).verdict == "supported"
     outcome = ask("mean_of_terms", MEAN, figure6(), tree)
-    assert outcome.verdict == "supported"
+    assert outcome.verdict == "inconclusive"
     assert outcome.details["scores"] == "a sum, not a mean"
     assert ask("mean_of_terms", MEAN, figure6(shift=0.001), tree).verdict == "contradicted"
 
@@ -46,7 +48,9 @@ WINDOW = {
 }
 
 
-@pytest.mark.parametrize(("window", "verdict"), [(0.1001, "supported"), (0.08, "contradicted"), (0.15, "inconclusive")])
+@pytest.mark.parametrize(
+    ("window", "verdict"), [(0.1001, "inconclusive"), (0.08, "contradicted"), (0.15, "inconclusive")]
+)
 def test_the_window_is_read_off_curves_and_terms(window, verdict):
     outcome = ask("fitness_window", WINDOW, figure6(window=window), sesoi=0.01)
     assert outcome.verdict == verdict
@@ -60,15 +64,17 @@ ANCHOR = {"root": "Root", "stated": 5.0, "loss": "4.5000", "benchmark": "0.23000
 def test_the_mark_of_the_root_is_recovered_from_its_score(mark, verdict):
     value = float(score(4.5, 0.23, mark, FITNESS))
     tree = sheet("tree", index=[1, 2], parent=[None, 1], score=[value, 1.0], name_new=["Root", "Root"])
-    outcome = ask("judge_anchor", {**ANCHOR, "fitness": vars(FITNESS)}, tree, sesoi=1.0)
+    outcome = ask("judge_anchor", {**ANCHOR, "fitness": vars(FITNESS), "source": ""}, tree, sesoi=1.0)
     assert outcome.verdict == verdict
+    elsewhere = {**ANCHOR, "fitness": vars(FITNESS), "source": "a file of another release"}
+    assert ask("judge_anchor", elsewhere, tree, sesoi=1.0).verdict == "inconclusive"
     assert outcome.estimate == pytest.approx(mark, abs=1e-9)
 
 
 def test_scores_beyond_three_full_terms_break_the_judges_range():
     parameters = {"table": "table2", "name": "name", "loss": "loss", "agent": "agent", "fitness": vars(FITNESS)}
     table = sheet("table2", name=["net a", "net b"], loss=["4.4", "4.3"])
-    for excess, verdict in ((0.0, "supported"), (1.2, "contradicted")):
+    for excess, verdict in ((0.0, "inconclusive"), (1.2, "contradicted")):
         scores = [float(loss_term(loss, FITNESS)) + 1.0 + excess for loss in (4.4, 4.3)]
         gallery = sheet("gallery", name_new=["net_a", "net_b"], score=scores)
         assert ask("judge_range", parameters, table, gallery, figure6()).verdict == verdict

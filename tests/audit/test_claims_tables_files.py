@@ -31,17 +31,18 @@ def arms(name: str, *baselines: str, left_out: tuple[str, ...] = ()) -> dict[str
     return {"sheet": name, "label": "model", "baselines": list(baselines), "left_out": list(left_out)}
 
 
-def top(members: list[Any], best: int) -> Outcome:
+def top(members: list[Any], best: int, ranked_by: str = "score") -> Outcome:
     everyone = [{"index": i, "score": float(score)} for i, score in enumerate([9, 8, 7, 7, 1], start=1)]
     parameters = {"members": {"sheet": "gallery", "column": "index"}, "sheet": "tree", "key": "index", "score": "score"}
     gallery = sheet("gallery", [{"index": member} for member in members])
-    return run("ranked_top", {**parameters, "top": best}, gallery, sheet("tree", everyone))
+    return run("ranked_top", {**parameters, "top": best, "ranked_by": ranked_by}, gallery, sheet("tree", everyone))
 
 
 def test_members_are_the_top_by_score_with_ties_in_their_favour_or_the_claim_is_contradicted() -> None:
     assert top([1, 2, 4], 3).verdict == "supported"
     found = top([1, 2, 5], 3)
     assert found.verdict == "contradicted"
+    assert top([1, 2, 5], 3, ranked_by="").verdict == "inconclusive"
     assert found.estimate == 2.0
     assert top([1, 77], 3).verdict == "inconclusive"
 

@@ -17,7 +17,7 @@ import yaml
 from audit import rerun
 from audit.calibrate import CalibrationStatus
 from audit.manifest import manifest
-from audit.report import write_report
+from audit.report import _csv, write_report
 from audit.rerun import page as rerun_page
 from replication.settings import InputError, typed
 
@@ -178,7 +178,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from audit.report import _publish, write_report
+from audit.report import _csv, _publish, write_report
 from replication.settings import InputError
 import audit.report
 folder = Path(sys.argv[2])
@@ -199,3 +199,11 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_write_leaves_the_last_report_in
     assert re.fullmatch(r".*second: the report cannot be written there \(File too large\)\n", done.stdout)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "latest"]
     assert (tmp_path / "latest" / "report.html").read_text() == "whole"
+
+
+def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe_and_numbers_do_not():
+    texts = ["=cmd|x", "@SUM(A1)", "+cmd", "-2+3", "+0.43", "-1.5%", "plain", "−3"]
+    table = pd.DataFrame({"text": texts, "number": [-1.5] * len(texts)})
+    rows = _csv(table).splitlines()[1:]
+    assert [row.rpartition(",")[0] for row in rows] == ["'=cmd|x", "'@SUM(A1)", "'+cmd", "'-2+3", *texts[4:]]
+    assert {row.rpartition(",")[2] for row in rows} == {"-1.5"}

@@ -23,7 +23,7 @@ from replication.ledger import Ledger
 from replication.record import RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]
-STOPPED = "replication: stopped; what was measured is kept, and the same command continues"
+STOPPED = "replication: stopped; what was measured is kept, nothing is half-written, and the same command goes on"
 # Runs each command in a fork of a process that has PyTorch loaded: the same module, started as by `python -m`.
 FAST_PYTHON = """
 import json, os, runpy, sys
