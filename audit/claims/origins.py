@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from audit.claims.motifs import units
 from audit.claims.outcome import ClaimCheck, ClaimEvidence, Decision, Outcome
@@ -172,9 +171,10 @@ def leading_origin(evidence: ClaimEvidence, p: LeadingParameters, decision: Deci
     unit_numbers = _unit_numbers(evidence, p.unit_columns, p.most)
     sizes = ([sum(unit_numbers)] if unit_numbers else []) + [int(cells.loc[row, p.size])]
     lead = float(shares[p.leading]) - next_best
-    # Two shares of one whole: the variance of their difference is (a + b - (a - b)^2) / n.
-    z = [lead / ((shares[p.leading] + next_best - lead**2) / n) ** 0.5 for n in sizes]
-    ahead = [abs(value) > _normal_quantile(decision.level) for value in z]
+    # Two shares of one whole are equal if each holds half of the units that either has.
+    both = float(shares[p.leading]) + next_best
+    contested = [round(n * both) for n in sizes]
+    halves = [wilson(float(shares[p.leading]) / both, n, decision.level).interval for n in contested]
     majority = [wilson(float(shares[p.leading]), n, decision.level).interval for n in sizes]
     told = "; ".join(
         f"n = {count(n)}: {between((100 * low, 100 * high), 1)}%"
@@ -187,22 +187,23 @@ def leading_origin(evidence: ClaimEvidence, p: LeadingParameters, decision: Deci
             "Shares say what labels were given, not where ideas came from."
         ),
         verdict=verdict(
-            supported=lead > 0 and all(ahead) and all(low > 0.5 for low, _ in majority),
-            contradicted=lead < 0 and all(ahead),  # "most" may mean the largest share
+            supported=all(low > 0.5 for low, _ in [*halves, *majority]),
+            contradicted=all(high < 0.5 for _, high in halves),  # "most" may mean the largest share
         ),
-        method=f"Largest share: normal test of two shares of one whole. Interval: Wilson. {CLUSTERS}",
+        method=f"Largest share: its part of the two largest, against one half. Intervals: Wilson. {CLUSTERS}",
         estimate=float(shares[p.leading]),
         unit="share of units",
         interval=majority[-1],
         n=sizes[-1],
         rows=located(sheet, sheet.cells.loc[[row]]),
-        calibrated=tuple(("wilson", n) for n in sizes),
-        details={"lead": lead, "z": z, "n_tried": sizes, "majority": [list(one) for one in majority]},
+        calibrated=tuple(("wilson", n) for n in (*sizes, *contested)),
+        details={
+            "lead": lead,
+            "of_the_two_largest": [list(one) for one in halves],
+            "n_tried": sizes,
+            "majority": [list(one) for one in majority],
+        },
     )
-
-
-def _normal_quantile(level: float) -> float:
-    return float(stats.norm.ppf(0.5 + level / 2.0))
 
 
 @dataclass(frozen=True, kw_only=True)
