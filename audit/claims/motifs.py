@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from audit.claims.outcome import ClaimCheck, ClaimEvidence, Decision, Outcome
 from audit.claims.reading import EXACT, located, numbers, unreadable, verdict
-from audit.claims.sizes import possible
+from audit.consistency.granularity import fits
 from audit.consistency.inconsistency import Inconsistency
+from audit.consistency.rounding import digits
 from audit.sheets import Sheet
 from audit.statistics.shares import ShareDifference, share_difference
 from audit.wording import count, p_equals, plural, signed, span
 
-READING = 1.0  # units of the last digit by which a value read off a drawing may be off
+READING = 1  # units of the last digit by which a value read off a drawing may be off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +41,14 @@ class Units:
 
 def units(sheet: Sheet, column: str, most: int) -> Units | None:
     """The number of units up to `most` that fits most cells of a column; None without numbers."""
-    cells = sheet.printed(column).dropna()
+    cells = digits(sheet, column, zeros_dropped=True).dropna()
     if cells.empty:
         return None
-    values = np.array([cell.value for cell in cells])
-    # The longest number tells the digits, since last zeros are not written.
-    halves = np.full(len(values), min(cell.half for cell in cells) * (1.0 + 2.0 * READING))
-    candidates = np.arange(1, most + 1)[:, None]
-    good = possible(values, halves, candidates)
+    good = fits(cells.tolist(), range(1, most + 1), reading=READING)
     best = int(good.sum(axis=1).argmax())
-    n = int(candidates[best, 0])
-    return Units(n=n, fits=good[best], chance=float(np.minimum(1.0, 2.0 * halves * n / 100.0).sum()))
+    halves = np.array([cell.half for cell in cells]) * (1 + 2 * READING)
+    chance = float(np.minimum(1.0, 2.0 * halves * (best + 1) / 100.0).sum())
+    return Units(n=best + 1, fits=good[best], chance=chance)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 from audit.claims.motifs import units
 from audit.claims.outcome import ClaimCheck, ClaimEvidence, Decision, Outcome
 from audit.claims.reading import EXACT, between, located, numbers, unreadable, verdict
-from audit.claims.sizes import possible
+from audit.consistency.granularity import compatible_counts
 from audit.finding import Interval
 from audit.sheets import Sheet, printed
 from audit.statistics.shares import share_difference, smallest_significant, wilson
@@ -49,8 +49,7 @@ def stated_shares(evidence: ClaimEvidence, p: SharesParameters, _decision: Decis
     stated = [printed(text) for text in p.stated.values()]
     same = all(one is not None and abs(one.value - value) <= 1e-9 for one, value in zip(stated, values, strict=True))
     whole = abs(values.sum() - 100.0) <= halves.sum() + 1e-9
-    candidates = np.arange(1, p.most + 1)
-    fitting = candidates[possible(values, halves, candidates[:, None]).all(axis=1)].tolist()
+    fitting = compatible_counts([cell for cell in cells.values() if cell is not None], p.most)
     of_figure = _unit_numbers(evidence, (p.unit_column,), p.most)
     good = same and whole and bool(fitting)
     told = ", ".join(f"{name} {value:g}" for name, value in zip(p.stated, values, strict=True))

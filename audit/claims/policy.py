@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from audit.claims.outcome import ClaimCheck, ClaimEvidence, Decision, Outcome
 from audit.claims.reading import EXACT, between, located, numbers, unreadable, verdict
 from audit.claims.tree import Ints, Reading, Tree, best_mean, parent_ranks, pool_size, read_tree
 from audit.finding import permitted
+from audit.sheets import Sheet
 from audit.statistics.estimate import Floats
 from audit.statistics.proportions import clopper_pearson
 from audit.wording import count, number, p_equals, plural, span
@@ -49,10 +51,9 @@ def parent_policy(evidence: ClaimEvidence, p: RankParameters, decision: Decision
     """
     assert decision.sesoi is not None
     sheet = evidence.sheets["tree"]
-    tree = read_tree(sheet)
-    judged = (tree.identifier > p.first) & (tree.parent >= 0)
+    tree, judged = _judged(sheet, p.first)
     if not judged.any():
-        return unreadable(sheet, f"a node after the first {p.first} with a parent")
+        return _none_judged(sheet, p.first)
     ranks = {reading: parent_ranks(tree, pool_size(tree, reading, p.every))[judged] for reading in p.readings}
     table = _shares(ranks, p, decision)
     need = 1.0 - decision.sesoi
@@ -81,6 +82,16 @@ def parent_policy(evidence: ClaimEvidence, p: RankParameters, decision: Decision
         calibrated=(("clopper_pearson", n),),
         details={"readings": table.to_dict("records"), "by_chance": by_chance, "left_out": tree.left_out},
     )
+
+
+def _judged(sheet: Sheet, first: int) -> tuple[Tree, NDArray[np.bool_]]:
+    """The tree, and which nodes [n] the policy speaks of: those after the first ones, where the parent is there."""
+    tree = read_tree(sheet)
+    return tree, (tree.identifier > first) & (tree.parent >= 0)
+
+
+def _none_judged(sheet: Sheet, first: int) -> Outcome:
+    return unreadable(sheet, f"a node after the first {first} with a parent")
 
 
 def _shares(ranks: dict[Reading, Floats], p: RankParameters, decision: Decision) -> pd.DataFrame:
@@ -181,10 +192,9 @@ def refresh_interval(evidence: ClaimEvidence, p: RefreshParameters, decision: De
     """
     assert decision.sesoi is not None
     sheet = evidence.sheets["tree"]
-    tree = read_tree(sheet)
-    judged = (tree.identifier > p.first) & (tree.parent >= 0)
+    tree, judged = _judged(sheet, p.first)
     if not judged.any():
-        return unreadable(sheet, f"a node after the first {p.first} with a parent")
+        return _none_judged(sheet, p.first)
     n = int(judged.sum())
     child, parent = tree.identifier[judged], tree.identifier[tree.parent[judged]]
     newer = _newer(child, parent, p.every)

@@ -9,11 +9,12 @@ import numpy as np
 from audit.claims.outcome import ClaimCheck, ClaimEvidence, Decision, Outcome
 from audit.claims.reading import EXACT, located, verdict
 from audit.claims.tree import Tree, read_tree
-from audit.consistency.inconsistency import Inconsistency
+from audit.consistency.identifiers import missing_runs, whole_numbers, wrong_count
 from audit.sheets import Sheet
 from audit.wording import count, plural
 
 SHOWN = 30  # missing identifiers that an answer names one by one
+STATED = "number of records, against the number that the paper states"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ def record_count(evidence: ClaimEvidence, p: CountParameters, _decision: Decisio
         f"{kept.nunique()} different names, {len(repeated)} rows share theirs with another."
     )
     if p.identifier is not None:
-        missing, last = gaps(sheet, p.identifier)
+        missing, last = _missing(sheet, p.identifier)
         named = ", ".join(map(str, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
         answer += f" Identifiers run to {last}; missing: {len(missing)}" + (f" ({named})." if missing else ".")
         details |= {"missing_identifiers": missing, "last_identifier": last}
@@ -58,34 +59,18 @@ def record_count(evidence: ClaimEvidence, p: CountParameters, _decision: Decisio
         unit="records",
         n=len(kept),
         rows=located(sheet, repeated.to_frame(p.name)),
-        inconsistencies=_wrong_count(sheet, len(kept), p.stated),
+        inconsistencies=wrong_count(sheet, len(kept), p.stated, STATED),
         details=details,
     )
 
 
-def _wrong_count(sheet: Sheet, found: int, stated: int) -> tuple[Inconsistency, ...]:
-    if found == stated:
-        return ()
-    one = Inconsistency(
-        kind="count",
-        file=sheet.file,
-        row=None,
-        column="",
-        printed=str(stated),
-        recomputed=str(found),
-        note="number of records, against the number that the paper states",
-    )
-    return (one,)
-
-
-def gaps(sheet: Sheet, column: str) -> tuple[list[int], int]:
+def _missing(sheet: Sheet, column: str) -> tuple[list[int], int]:
     """Whole numbers from 1 to the largest of a column that are not in it, and that largest (0: there is none)."""
-    values = sheet.numbers(column).dropna()
-    present = {int(value) for value in values if value % 1 == 0 and value >= 1}
-    last = max(present, default=0)
-    if last > 100 * max(len(sheet.cells), 1):  # one absurd identifier is no run of numbers
+    known = whole_numbers(sheet, column)
+    last = max({0, *known})
+    if last > 100 * len(sheet.cells):  # one absurd identifier is no run of numbers
         return [], last
-    return sorted(set(range(1, last + 1)) - present), last
+    return [number for low, high in missing_runs(known, 1, last) for number in range(low, high + 1)], last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +101,7 @@ def tree_root(evidence: ClaimEvidence, p: RootParameters, _decision: Decision) -
         unit="nodes",
         n=len(sheet.cells),
         rows=located(sheet, roots[["index", "name_new", "score"]]),
-        inconsistencies=_wrong_count(sheet, len(sheet.cells), p.stated),
+        inconsistencies=wrong_count(sheet, len(sheet.cells), p.stated, STATED),
         details={"roots": names, "parents_not_earlier": later, "parents_missing": tree.dangling, "stated": p.stated},
     )
 

@@ -10,6 +10,7 @@ import pandas as pd
 from audit.claims.outcome import ClaimCheck, ClaimEvidence, Decision, Outcome
 from audit.claims.reading import between, located, numbers, unreadable, verdict
 from audit.claims.tree import read_tree
+from audit.consistency.granularity import fits
 from audit.consistency.inconsistency import Inconsistency
 from audit.statistics.proportions import clopper_pearson
 from audit.statistics.shares import share_difference
@@ -150,10 +151,11 @@ def item_granularity(evidence: ClaimEvidence, p: ItemParameters, decision: Decis
     if cells.empty:
         return unreadable(sheet, f"a number in the column {p.score}")
     values, halves = (np.array([getattr(cell, part) for cell in cells]) for part in ("value", "half"))
-    fits = {items: possible(values, halves, p.tasks * items) for items in (p.items, *p.others)}
-    stated = fits[p.items]
+    tried = (p.items, *p.others)
+    good = dict(zip(tried, fits(cells.tolist(), [p.tasks * items for items in tried]), strict=True))
+    stated = good[p.items]
     share = float(np.minimum(1.0, 2.0 * halves * p.tasks * p.items / 100.0).mean())
-    told = ", ".join(f"{items}: {int(good.sum())}" for items, good in fits.items() if items != p.items)
+    told = ", ".join(f"{items}: {int(fit.sum())}" for items, fit in good.items() if items != p.items)
     frame = pd.DataFrame({"name": sheet.column(p.name).loc[cells.index], "score": values, "possible": stated})
     return Outcome(
         answer=(
@@ -174,14 +176,8 @@ def item_granularity(evidence: ClaimEvidence, p: ItemParameters, decision: Decis
         inconsistencies=tuple(
             _impossible(sheet.file, int(row), value, p) for row, value in frame.loc[~stated, "score"].items()
         ),
-        details={"possible": {str(items): int(good.sum()) for items, good in fits.items()}, "of_any_numbers": share},
+        details={"possible": {str(items): int(fit.sum()) for items, fit in good.items()}, "of_any_numbers": share},
     )
-
-
-def possible(values: np.ndarray, halves: np.ndarray, n: int | np.ndarray) -> np.ndarray:
-    """Whether percentages [k], printed to within halves [k], can each be a whole number of n (broadcast)."""
-    nearest = np.round(values * n / 100.0)
-    return np.asarray((np.abs(100.0 * nearest / n - values) <= halves + 1e-9) & (nearest <= n) & (nearest >= 0))
 
 
 def _impossible(file: str, place: int, value: float, p: ItemParameters) -> Inconsistency:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from audit.consistency.inconsistency import Checked, Inconsistency, together
@@ -71,17 +72,27 @@ class OnGrid:
     steps: int
 
 
+def fits(
+    values: Sequence[Printed], counts: Sequence[int], *, whole: int = 100, reading: int = 0, truncation: bool = False
+) -> NDArray[np.bool_]:
+    """[counts, values] whether a value is k/n of `whole` for the count n and a whole number k, rounded as printed.
+
+    Rounding half up and half to even both count. reading: further error of a value, in units of its last digit.
+    truncation: cutting digits off counts too. A number that was not rounded is taken to MOST_STEPS steps of the whole.
+    """
+    numerators, steps = np.array([_as_ratio(value, whole) for value in values], dtype=np.int64).reshape(-1, 2).T
+    return _possible(np.array(counts, dtype=np.int64), numerators, steps, reading, truncation)
+
+
 def compatible_counts(
     values: Sequence[Printed], most: int, *, whole: int = 100, reading: int = 0, truncation: bool = False
 ) -> list[int]:
-    """Every n up to `most` for which each value is k/n of `whole` with a whole number k, rounded as printed.
+    """Every n up to `most` that each value fits; the rest as `fits`.
 
-    Rounding half up and half to even both count. reading: further error of a value, in units of its last digit.
-    truncation: cutting digits off counts too. From n = whole / (2 half widths) on, every n fits: see `random_fit`.
+    From n = whole / (2 half widths) on, every n fits: see `random_fit`.
     """
-    if not values:
-        return list(range(1, most + 1))
-    return (np.flatnonzero(_fits(values, most, whole, reading, truncation).all(axis=1)) + 1).tolist()
+    good = fits(values, range(1, most + 1), whole=whole, reading=reading, truncation=truncation)
+    return (np.flatnonzero(good.all(axis=1)) + 1).tolist()
 
 
 def random_fit(values: Sequence[Printed], n: int, *, whole: int = 100, reading: int = 0) -> float:
@@ -128,10 +139,10 @@ def granularity(sheets: Sheets, p: Granularity) -> Checked:
     if not cells:
         return Checked(compared=0, inconsistencies=())
     values = list(cells.values())
-    fits = _fits(values, p.most, p.whole, p.reading, truncation=False)
-    complete = [int(n) + 1 for n in np.flatnonzero(fits.all(axis=1))]
-    n, chance = _least_by_chance(values, fits, p.whole, p.reading)
-    wrong = [row for row, fit in zip(cells, fits[n - 1], strict=True) if not fit]
+    good = fits(values, range(1, p.most + 1), whole=p.whole, reading=p.reading)
+    complete = [int(n) + 1 for n in np.flatnonzero(good.all(axis=1))]
+    n, chance = _least_by_chance(values, good, p.whole, p.reading)
+    wrong = [row for row, fit in zip(cells, good[n - 1], strict=True) if not fit]
     found: list[Inconsistency] = []
     if chance <= CONVINCING and wrong:
         fitting = f"{n}, the count behind {len(cells) - len(wrong)} of {len(cells)} values, does not give this"
@@ -148,18 +159,18 @@ def granularity(sheets: Sheets, p: Granularity) -> Checked:
     return Checked(compared=len(values), inconsistencies=tuple(found))
 
 
-def _least_by_chance(values: list[Printed], fits: np.ndarray, whole: int, reading: int) -> tuple[int, float]:
+def _least_by_chance(values: list[Printed], good: NDArray[np.bool_], whole: int, reading: int) -> tuple[int, float]:
     """The n whose fits are hardest to come by at random, and a bound on the chance of a column with such an n.
 
     The bound counts every n up to it, and every choice of cells that do not fit. Values at 0 or the whole fit any n.
     """
     inner = np.array([value.value - value.half > 0 and value.value + value.half < whole for value in values])
-    n = np.arange(1, len(fits) + 1)
+    n = np.arange(1, len(good) + 1)
     steps = np.array([whole / (2 * value.half) for value in values])
     share = np.minimum(1.0, (n[:, None] + 1) * (1 + 2 * reading) / (steps[None] + 1))
-    hits = (fits & inner).sum(axis=1)
+    hits = (good & inner).sum(axis=1)
     choices = gammaln(inner.sum() + 1) - gammaln(hits + 1) - gammaln(inner.sum() - hits + 1)
-    log_chance = np.log(n) + choices + (np.log(share) * (fits & inner)).sum(axis=1)
+    log_chance = np.log(n) + choices + (np.log(share) * (good & inner)).sum(axis=1)
     best = int(np.argmin(log_chance))
     return best + 1, float(np.exp(min(0.0, log_chance[best])))
 
@@ -208,14 +219,6 @@ def _impossible(
     return Checked(compared=len(known), inconsistencies=tuple(found))
 
 
-def _fits(values: Sequence[Printed], most: int, whole: int, reading: int, truncation: bool) -> np.ndarray:
-    """[most, values] whether n = 1 .. most gives each value."""
-    assert all(_granular(value, whole) for value in values), "granularity is of printed numbers"
-    ratios = [_as_ratio(value, whole) for value in values]
-    numerators, steps = np.array([r[0] for r in ratios]), np.array([r[1] for r in ratios])
-    return _possible(np.arange(1, most + 1), numerators, steps, reading, truncation)
-
-
 def _granular(value: Printed | None, whole: int) -> bool:
     """Whether the value was rounded to a unit that the whole holds often enough, and not absurdly often."""
     return value is not None and value.half > 0 and 1 <= whole / (2 * value.half) <= MOST_STEPS
@@ -223,11 +226,14 @@ def _granular(value: Printed | None, whole: int) -> bool:
 
 def _as_ratio(value: Printed, whole: int) -> tuple[int, int]:
     """The value in units of its last digit, and how many units the whole has. Far outside 0..whole is cut."""
-    steps = round(whole / (2 * value.half))
-    return round(min(max(value.value / (2 * value.half), -steps), 2 * steps)), steps
+    unit = min(max(2 * value.half, whole / MOST_STEPS), whole)
+    steps = round(whole / unit)
+    return round(min(max(value.value / unit, -steps), 2 * steps)), steps
 
 
-def _possible(n: np.ndarray, numerators: np.ndarray, steps: np.ndarray, reading: int, truncation: bool) -> np.ndarray:
+def _possible(
+    n: np.ndarray, numerators: np.ndarray, steps: np.ndarray, reading: int, truncation: bool
+) -> NDArray[np.bool_]:
     """[n, values]: |k / n - numerator / steps| <= (1/2 + reading) / steps for a k in 0..n, in whole numbers."""
     n_, top, bottom = n[:, None], numerators[None], steps[None]
     below = np.clip(top * n_ // bottom, 0, n_)

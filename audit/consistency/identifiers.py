@@ -75,11 +75,15 @@ def row_count(sheets: Sheets, p: RowCount) -> Checked:
     """Rows against the stated number."""
     sheet = need(sheets, p.sheet)
     rows = len(rows_without(sheet, p.left_out))
-    found = []
-    if rows != p.stated:
-        note = f"{plural(rows, 'row')}, {p.stated} stated"
-        found.append(at(sheet, None, "", kind="count", recomputed=str(rows), note=note, cell=str(p.stated)))
-    return Checked(compared=1, inconsistencies=tuple(found))
+    note = f"{plural(rows, 'row')}, {p.stated} stated"
+    return Checked(compared=1, inconsistencies=wrong_count(sheet, rows, p.stated, note))
+
+
+def wrong_count(sheet: Sheet, rows: int, stated: int, note: str) -> tuple[Inconsistency, ...]:
+    """The inconsistency of a sheet with another number of rows than stated; none where they agree."""
+    if rows == stated:
+        return ()
+    return (at(sheet, None, "", kind="count", recomputed=str(rows), note=note, cell=str(stated)),)
 
 
 def unique(sheets: Sheets, p: Unique) -> Checked:
@@ -114,17 +118,26 @@ def complete(sheets: Sheets, p: Complete) -> Checked:
 def gaps(sheets: Sheets, p: Gaps) -> Checked:
     """Each run of identifiers that no row has."""
     sheet = need(sheets, p.sheet)
-    known = {number for cell in sheet.column(p.column) if (number := whole_number(cell)) is not None}
+    known = whole_numbers(sheet, p.column)
     last = p.last if p.last is not None else max(known, default=p.first)
-    present = sorted(number for number in known if p.first <= number <= last)
-    edges = [p.first - 1, *present, last + 1]
-    runs = [(before + 1, after - 1) for before, after in pairwise(edges) if after > before + 1]
     found = []
-    for low, high in runs:
+    for low, high in missing_runs(known, p.first, last):
         missing = str(low) if low == high else f"{low} to {high}"
         note = f"no row has {missing}, in a run from {p.first} to {last}"
         found.append(at(sheet, None, p.column, kind="missing", recomputed=missing, note=note))
-    return Checked(compared=len(present), inconsistencies=tuple(found))
+    present = sum(p.first <= number <= last for number in known)
+    return Checked(compared=present, inconsistencies=tuple(found))
+
+
+def whole_numbers(sheet: Sheet, column: str) -> set[int]:
+    """The whole numbers of a column."""
+    return {number for cell in sheet.column(column) if (number := whole_number(cell)) is not None}
+
+
+def missing_runs(known: set[int], first: int, last: int) -> list[tuple[int, int]]:
+    """(lowest, highest) of each run of whole numbers from `first` to `last` that are not known."""
+    edges = [first - 1, *sorted(number for number in known if first <= number <= last), last + 1]
+    return [(before + 1, after - 1) for before, after in pairwise(edges) if after > before + 1]
 
 
 def references(sheets: Sheets, p: References) -> Checked:

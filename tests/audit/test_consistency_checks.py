@@ -25,7 +25,15 @@ from audit.consistency.arithmetic import (
     row_totals,
 )
 from audit.consistency.checks import CONSISTENCY
-from audit.consistency.granularity import OnGrid, Percentages, compatible_counts, on_grid, percentages, random_fit
+from audit.consistency.granularity import (
+    OnGrid,
+    Percentages,
+    compatible_counts,
+    fits,
+    on_grid,
+    percentages,
+    random_fit,
+)
 from audit.consistency.identifiers import Complete, Gaps, References, Unique, complete, gaps, references, unique
 from audit.consistency.joins import Joined, joined, same_quantity
 from audit.consistency.rounding import RowName
@@ -134,6 +142,20 @@ def test_the_counts_that_fit_a_column_are_those_found_by_trying_all() -> None:
     assert compatible_counts(values, 59) == tried
     assert 7 in tried
     assert 8 not in tried
+
+
+def test_each_value_is_held_against_each_count() -> None:
+    values = [Printed(50.0, 0.05), Printed(33.3, 0.05), Printed(100.2, 0.05)]
+    assert fits(values, [2, 3, 6]).tolist() == [[True, False, False], [False, True, False], [True, True, False]]
+    assert fits([Printed(33.2, 0.05)], [3], reading=1).tolist() == [[True]]
+
+
+def test_a_number_that_was_not_rounded_fits_only_the_counts_that_give_it() -> None:
+    assert compatible_counts([Printed(100 / 3, 0.0)], 10) == [3, 6, 9]
+
+
+def test_a_number_coarser_than_the_whole_fits_only_where_the_whole_is_within_its_rounding() -> None:
+    assert fits([Printed(0.0, 500.0), Printed(1000.0, 500.0)], [7]).tolist() == [[True, False]]
 
 
 def test_from_some_count_on_every_share_fits_and_nothing_is_learnt() -> None:
