@@ -1,0 +1,1 @@
+"""The layers that confine a process, one a module; replication/containment.py puts them together."""
