@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,12 @@ def write_report(
     return folder / "report.html"
 
 
+def lasting_name(page: Path) -> Path:
+    """A page's name through `latest`, where that points at it, to be told to a user; else its own."""
+    latest = page.parent.parent / "latest"
+    return latest / page.name if latest.resolve() == page.parent.resolve() else page
+
+
 def _csv(table: pd.DataFrame) -> str:
     """CSV text. A stranger's text that a spreadsheet would run as a formula gets an apostrophe in front."""
     texts = {
@@ -84,15 +91,21 @@ def _publish(folder: Path, files: Mapping[str, str]) -> None:
         scratch.rename(folder)
     finally:  # Ctrl-C included: a folder with half a report must not stay; a whole one has left this name
         shutil.rmtree(scratch, ignore_errors=True)
+    sync_folder(folder.parent)
     _point_latest(folder)
 
 
 def _point_latest(folder: Path) -> None:
-    link = folder.parent / f".latest.{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name, target_is_directory=True)
-    link.replace(folder.parent / "latest")
-    sync_folder(folder.parent)
+    """Point `latest` at a report. Where that fails, the report is there all the same, so that is only said."""
+    link = folder.parent / f".latest.{uuid.uuid4().hex}"  # process ids of two machines may be the same
+    try:
+        link.symlink_to(folder.name, target_is_directory=True)
+        link.replace(folder.parent / "latest")
+        sync_folder(folder.parent)
+    except OSError as error:
+        print(f"{folder.parent / 'latest'} cannot point at the new report {folder} ({error.strerror or error})")
+        with contextlib.suppress(OSError):
+            link.unlink(missing_ok=True)
 
 
 def _page(
