@@ -73,6 +73,7 @@ RUN_COLUMNS: dict[str, Rule] = {
     "honest_loss": SCORE,
     "leak_gain": SCORE,
     "leak_gain_se": MEASURE,
+    "looks_ahead": (lambda value: isinstance(value, bool), "true or false"),
     "bits_per_byte": SCORE,
     "parameters": MEASURE,
     "flops": MEASURE,
@@ -116,7 +117,7 @@ class Evidence:
     runs: columns of `RUN_COLUMNS`; sorted by scale (smallest models first), arm order, seed.
         Losses and gains are in nats per token, NaN unless status is ok. `val_loss` is the ordinary validation loss;
         `honest_loss` and `bits_per_byte`, the score that counts, are of the loss with nothing to see ahead.
-        `leak_gain` is what seeing ahead saves, NaN where it was not measured, since the program is certified.
+        `leak_gain` is what seeing ahead saves, NaN where it was not measured; `looks_ahead`: whether it was seen to.
     experiments: columns of `EXPERIMENT_COLUMNS`; the losses have the unit named in `unit`; may be empty.
     certificates: columns of `CERTIFICATE_COLUMNS`, sizes relative to the outputs; in the order of arms and checks; an
         arm without rows has no certificate.
@@ -233,9 +234,7 @@ def _sorted_certificates(certificates: pd.DataFrame, arms: list[str]) -> pd.Data
 def _standings(certificates: pd.DataFrame, runs: pd.DataFrame, arms: list[str]) -> list[str]:
     leaks = certificates[certificates["check"].isin(LEAKS)]
     found = leaks.groupby("candidate")["outcome"].agg(list).to_dict()
-    # A certified run has its ordinary loss as the honest one unless the trained program gained by looking ahead.
-    ok = runs[runs["status"] == "ok"]
-    contradicted = set(ok.loc[ok["honest_loss"] != ok["val_loss"], "candidate"])
+    contradicted = set(runs.loc[runs["looks_ahead"].astype(bool), "candidate"])
     standings = {arm: _standing(found.get(arm, [])) for arm in arms}
     return ["not certified" if standings[arm] == "clean" and arm in contradicted else standings[arm] for arm in arms]
 

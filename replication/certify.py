@@ -22,15 +22,17 @@ from replication.candidate import Candidate, read_candidate
 from replication.causality import certify, dependency, reproduce
 from replication.certificate import Certificate, CertificateSettings
 from replication.durable import write_atomic
-from replication.engines import EngineSettings, Job, LocalEngine, WarmWorker
+from replication.engines import LocalEngine
 from replication.ledger import writing
 from replication.lookahead import FLOAT64, Floats, OutOfMemory, ProgramEnded, ProgramFailed
 from replication.measure import checked_failure, explain
+from replication.processes import EngineSettings, Job, WarmWorker
 from replication.provenance import ROOT, code_sha256, files_sha256
 from replication.published import PublishedSettings, load_gallery
 from replication.record import canonical_json
 from replication.settings import InputError, require
 from replication.states import Mode, ProgramState
+from replication.watchdog import Limits
 from replication.wire import WireError
 
 SOURCES = (
@@ -45,6 +47,8 @@ SOURCES = (
     "subject",
     "precision",
 )
+COARSEST_EPSILON = 0.01  # bfloat16's is 0.0078
+MOST_OPERATIONS = 10_000  # kinds of operation that a program counts
 STARTS = 40  # processes that one examination may use up
 
 
@@ -63,7 +67,7 @@ def certify_all(
     if waiting:
         with writing(store):
             store.mkdir(parents=True, exist_ok=True)
-        workers: LocalEngine[Candidate, Certificate] = LocalEngine(min(engine.slots(), len(waiting)), engine.threads)
+        workers: LocalEngine[Candidate, Certificate] = LocalEngine(min(engine.slots(), len(waiting)), engine)
         with workers, tqdm(total=len(waiting), desc="causality certificates", unit="program", leave=False) as bar:
             for candidate, certificate in workers.map(
                 waiting, lambda worker, candidate: examine(worker, candidate, settings, engine)
@@ -169,7 +173,7 @@ def _again(candidate: Candidate, settings: CertificateSettings, engine: EngineSe
 def _program(candidate: Candidate, settings: CertificateSettings, engine: EngineSettings) -> Iterator[RemoteProgram]:
     """A candidate behind a worker of its own."""
     with (
-        contextlib.closing(WarmWorker(engine.threads)) as worker,
+        contextlib.closing(WarmWorker(engine)) as worker,
         contextlib.closing(RemoteProgram(worker, candidate.source, settings, engine)) as program,
     ):
         yield program
@@ -180,7 +184,7 @@ class RemoteProgram:
 
     def __init__(self, worker: WarmWorker, source: str, settings: CertificateSettings, engine: EngineSettings) -> None:
         self._worker, self._source, self._settings = worker, source, settings
-        self._spec = {"device": engine.resolved_device(), "threads": engine.threads}
+        self._device = engine.resolved_device()
         self._deadline = time.monotonic() + settings.seconds
         self._stack = contextlib.ExitStack()
         self._job: Job | None = None
@@ -192,7 +196,8 @@ class RemoteProgram:
         self._state = None
         told = self._told("build", **dataclasses.asdict(state))
         parameters, epsilon = told.get("parameters"), told.get("epsilon")
-        if type(parameters) is not int or not isinstance(epsilon, float) or not 0 <= epsilon <= 1:
+        known = type(parameters) is int and 0 <= parameters < 2**63
+        if not known or not isinstance(epsilon, float) or not 0 <= epsilon <= COARSEST_EPSILON:
             raise self._nonsense("build")
         self._state = state
         return {"parameters": parameters, "epsilon": max(epsilon, FLOAT64)}
@@ -213,10 +218,13 @@ class RemoteProgram:
         """As Subject.growth."""
         told = self._told("growth", length=length)
         work, memory = told.get("work"), told.get("memory")
-        numbers = [*work.values(), memory] if isinstance(work, dict) else [None]
-        if not all(isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < 1e300 for n in numbers):
+        if not isinstance(work, dict):
             raise self._nonsense("growth")
-        return {"work": work, "memory": memory}
+        numbers = [*work.values(), memory]
+        sound = all(isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < 1e300 for n in numbers)
+        if not sound or len(numbers) > MOST_OPERATIONS:
+            raise self._nonsense("growth")
+        return {"work": {name[:100]: float(n) for name, n in work.items()}, "memory": float(numbers[-1])}
 
     def close(self) -> None:
         """End the process."""
@@ -224,7 +232,7 @@ class RemoteProgram:
         self._stack.close()
 
     def _array(self, kind: str, *arrays: Floats, like: Floats, **told: Any) -> Floats:
-        header, answer = self._ask(kind, arrays, told)
+        header, answer = self._ask(kind, arrays, told, most=2 * like.nbytes)  # float64 for float32, at most
         if header["kind"] != "outputs" or len(answer) != 1 or answer[0].shape != like.shape:
             raise self._nonsense(kind)
         if answer[0].dtype not in (np.float32, np.float64):
@@ -232,12 +240,14 @@ class RemoteProgram:
         return answer[0].copy()
 
     def _told(self, kind: str, **told: Any) -> dict[str, Any]:
-        header, answer = self._ask(kind, (), told)
+        header, answer = self._ask(kind, (), told, most=0)
         if header["kind"] != "told" or answer:
             raise self._nonsense(kind)
         return header
 
-    def _ask(self, kind: str, arrays: Sequence[Floats], told: dict[str, Any]) -> tuple[dict[str, Any], list[Floats]]:
+    def _ask(
+        self, kind: str, arrays: Sequence[Floats], told: dict[str, Any], most: int
+    ) -> tuple[dict[str, Any], list[Floats]]:
         if self._job is None:
             self._start()
             if self._state is not None and kind != "build":
@@ -245,7 +255,7 @@ class RemoteProgram:
         assert self._job is not None
         self._job.send({"kind": kind, **told}, *arrays)
         try:
-            frame = self._job.receive()
+            frame = self._job.receive(most)
         except WireError as error:
             self.close()
             raise ProgramFailed(f"the worker's answer was refused: {error}") from error
@@ -264,9 +274,10 @@ class RemoteProgram:
         if self._starts > STARTS:
             raise ProgramEnded(f"failed in {STARTS} calls")
         memory = int(self._settings.memory_gib * 2**30)
-        self._job = self._stack.enter_context(self._worker.job(seconds, memory))
+        limits = Limits(seconds=seconds, memory_bytes=memory, device=self._device)
+        (self._job,) = self._stack.enter_context(self._worker.jobs(limits, 1))
         sizes = {"hidden_size": self._settings.hidden_size, "num_heads": self._settings.num_heads}
-        self._job.send({"kind": "examine", "source": self._source, "spec": self._spec, **sizes})
+        self._job.send({"kind": "examine", "source": self._source, "device": self._device, **sizes})
 
     def _gone(self) -> Exception:
         """The process ended without an answer."""

@@ -13,11 +13,11 @@ from typing import Any
 from replication.certificate import Certificate, CertificateSettings
 from replication.certify import certify_all
 from replication.corpus import CorpusSettings, corpus_settings, prepare
-from replication.engines import EngineSettings
 from replication.ledger import Ledger
 from replication.measure import Bench
 from replication.ngram import NgramSettings
 from replication.plan import CandidateSettings, Plan, build_plan, gather_arms
+from replication.processes import EngineSettings
 from replication.published import PublishedSettings
 from replication.record import HonestSettings, Optimiser, Scale
 from replication.settings import InputError, require, typed
@@ -50,6 +50,7 @@ class BenchSettings:
     certificate: CertificateSettings
     honest: HonestSettings
     spot_check: HonestSettings
+    sampling_key: int | None
     ngram: NgramSettings
     baselines: tuple[str, ...]
     seeds: int
@@ -108,6 +109,8 @@ def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench, dict[
     for scale in settings.scale.values():
         bench.evaluation_offsets(scale)  # a corpus too small for a scale is said before anything runs
     certificates = certify_all(arms, settings.certificate, settings.engine, ledger.root / "certificates")
+    key = sampling_key(settings, ledger)
+    configuration.resolved["sampling_key"] = key  # for the manifest
     plan = build_plan(
         arms,
         settings.scale,
@@ -118,9 +121,15 @@ def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench, dict[
         threads=settings.engine.threads,
         honest=settings.honest,
         spot_check=settings.spot_check,
+        sampling_key=key,
         certificates=certificates,
     )
     return plan, ledger, bench, certificates
+
+
+def sampling_key(settings: BenchSettings, ledger: Ledger) -> int:
+    """The number behind the sampled positions: as set, else the ledger's own secret."""
+    return ledger.sampling_key() if settings.sampling_key is None else settings.sampling_key
 
 
 def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:

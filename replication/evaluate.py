@@ -1,8 +1,9 @@
 """The final score, computed here by the parent from a worker's logits.
 
-For the ordinary loss a worker gets the inputs of a validation window, which hold all its targets but the last: this
-keeps a program from writing its own score, not from seeing ahead. The honest loss takes that away too: each sampled
-position is scored on a row that holds the window up to there, and other text after it.
+For the ordinary loss a program gets the activations of a whole validation window, targets included but for the last:
+this keeps it from writing its own score, not from seeing ahead. The honest loss takes that away too: each sampled
+position is scored on a row that holds the window up to there, and other text after it, by a process that never sees
+the whole window; and which positions those are is nothing that a program can know.
 
 Shape suffixes: W windows, R rows, P forward passes, N examples, T time, V vocabulary.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.random import Generator
 
 from replication.initialise import keyed_generator
 from replication.record import HonestSettings
@@ -22,7 +24,9 @@ from replication.settings import require
 LOGIT_BYTES = 32 << 20  # the logits of one forward pass, which also travel in one piece
 
 
-CONTRADICTING_GAIN = 1e-3  # nats per token; rounding in bfloat16 stays below
+# Nats per token, of the mean and of one position: rounding in bfloat16 stays below.
+CONTRADICTING_MEAN = 1e-3
+CONTRADICTING_POSITION = 0.01
 
 
 class NonFiniteLogits(Exception):
@@ -48,9 +52,15 @@ def negative_log_likelihood(logits_NTV: np.ndarray, targets_NT: np.ndarray) -> n
     return -log_probability.gather(-1, targets.unsqueeze(-1)).squeeze(-1).numpy()
 
 
-def contradicts(gain: float, error: float | None) -> bool:
-    """Whether a leak gain (nats per token, with its standard error) cannot be that of a certified program."""
-    return error is not None and gain > max(CONTRADICTING_GAIN, 5.0 * error)
+def contradicts(gains_R: np.ndarray, gain: float, error: float | None) -> bool:
+    """Whether leak gains cannot be those of a certified program, whose logits do not depend on what follows.
+
+    Args:
+        gains_R: honest minus ordinary loss of each sampled position, in nats.
+        gain, error: their mean and its standard error.
+    """
+    moved = bool((np.abs(gains_R) > CONTRADICTING_POSITION).any())
+    return moved or (error is not None and gain > max(CONTRADICTING_MEAN, 5.0 * error))
 
 
 def bits_per_byte(nats_per_token: float, bytes_per_token: float) -> float:
@@ -81,9 +91,13 @@ class HonestRows:
 
 
 def honest_rows(
-    inputs_WT: np.ndarray, train_tokens: np.ndarray, settings: HonestSettings, vocab_size: int
+    inputs_WT: np.ndarray,
+    train_tokens: np.ndarray,
+    settings: HonestSettings,
+    vocab_size: int,
+    key: str,
 ) -> HonestRows:
-    """The rows of the honest evaluation; a function of its arguments alone, the same for every candidate and seed.
+    """The rows of the honest evaluation; a function of its arguments alone.
 
     Positions are stratified over time and spread evenly over the windows; each gets `settings.draws` rows with other
     text. No pass holds two rows of a window, and the rows of a window come in the order of their positions: so
@@ -93,27 +107,27 @@ def honest_rows(
     Args:
         inputs_WT: the evaluation windows without their last target, int64.
         train_tokens: the training split, one-dimensional.
+        key: no program may know it: one that knew the positions could look ahead everywhere else.
 
     Raises:
         InputError: the training split is shorter than a window.
     """
     count, length = inputs_WT.shape
     require(len(train_tokens) >= length, f"the train split has {len(train_tokens)} tokens; one window takes {length}")
-    windows, positions = _sample(count, length, settings.positions)
+    windows, positions = _sample(count, length, settings.positions, keyed_generator(0, f"honest positions {key}"))
     windows, positions = np.repeat(windows, settings.draws), np.repeat(positions, settings.draws)
     order, passes = _arrange(windows, positions, rows_per_pass(length, vocab_size))
     windows, positions = windows[order], positions[order]
-    offsets = keyed_generator(0, "honest text").integers(len(train_tokens) - length + 1, size=len(windows))
+    offsets = keyed_generator(0, f"honest text {key}").integers(len(train_tokens) - length + 1, size=len(windows))
     rows = inputs_WT[windows]
     for row, position, offset in zip(rows, positions, offsets, strict=True):
         row[position + 1 :] = train_tokens[offset : offset + length - position - 1]
     return HonestRows(inputs=rows, windows=windows, positions=positions, passes=passes)
 
 
-def _sample(count: int, length: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+def _sample(count: int, length: int, wanted: int, generator: Generator) -> tuple[np.ndarray, np.ndarray]:
     """Window and position of each sample: one position a stratum of time, windows in turn, shuffled each time round."""
     total = min(wanted, count * length)
-    generator = keyed_generator(0, "honest positions")
     positions = ((np.arange(total) + generator.random(total)) * length / total).astype(np.int64)
     rounds = -(-total // count)
     windows = np.concatenate([generator.permutation(count) for _ in range(rounds)])[:total]
@@ -131,6 +145,12 @@ def _arrange(windows_R: np.ndarray, positions_R: np.ndarray, most: int) -> tuple
     return by_window[np.lexsort((sorted_windows, rounds))], np.array(passes, dtype=np.int64)
 
 
+def leak_gains(rows: HonestRows, honest_R: np.ndarray, ordinary_WT: np.ndarray) -> np.ndarray:
+    """Honest minus ordinary loss of each row's scored position [R]; arguments as for `estimate_leak_gain`."""
+    gains: np.ndarray = honest_R - ordinary_WT[rows.windows, rows.positions]
+    return gains
+
+
 def estimate_leak_gain(rows: HonestRows, honest_R: np.ndarray, ordinary_WT: np.ndarray) -> tuple[float, float | None]:
     """What seeing ahead saves, in the unit of the losses: the mean over rows of honest minus ordinary loss.
 
@@ -144,9 +164,9 @@ def estimate_leak_gain(rows: HonestRows, honest_R: np.ndarray, ordinary_WT: np.n
 
     Returns:
         The gain and its standard error, clustered by window (None with a single window). The error speaks of which
-        windows and positions were sampled. Runs of a plan share these, so it does not shrink with more seeds.
+        windows and positions were sampled.
     """
-    gains = honest_R - ordinary_WT[rows.windows, rows.positions]
+    gains = leak_gains(rows, honest_R, ordinary_WT)
     gain = float(gains.mean())
     count = len(np.unique(rows.windows))
     if count < 2:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from replication.engines import LocalEngine, WarmWorker
+from replication.engines import LocalEngine
 from replication.ledger import Ledger, writing
 from replication.measure import Bench, Planned, Probe
 from replication.plan import Plan
+from replication.processes import WarmWorker
 from replication.record import RunRecord
 
 ProbeKey = tuple[str, str]  # candidate id, scale name
@@ -30,12 +31,13 @@ def execute(plan: Plan, ledger: Ledger, bench: Bench, curves: Path) -> None:
     Raises:
         InputError: the ledger cannot be written; runs stored so far stay.
     """
-    pending = [planned for planned in plan.runs if ledger.reusable(planned.run_id) is None]
+    layers = bench.settings.containment.minimum
+    pending = [planned for planned in plan.runs if ledger.reusable(planned.run_id, layers) is None]
     print(f"{len(plan.runs)} runs: {len(plan.runs) - len(pending)} in the ledger, {len(pending)} to do", flush=True)
     if not pending:
         return
     settings = bench.settings
-    engine: LocalEngine[Planned, Any] = LocalEngine(settings.slots(), settings.threads)
+    engine: LocalEngine[Planned, Any] = LocalEngine(settings.slots(), settings)
     with engine:
         probes = _probe_all(engine, bench, pending)
         _print_costs(pending, probes, settings.slots())
@@ -55,7 +57,7 @@ def _run_claimed(
     with ledger.claim(planned.run_id) as mine:
         if not mine:
             return None
-        found = ledger.reusable(planned.run_id)
+        found = ledger.reusable(planned.run_id, bench.settings.containment.minimum)
         if found is not None:
             return found
         with progress.curve(planned) as on_steps:

@@ -4,6 +4,7 @@
     <root>/runs/<run_id>/curve.npy      float32 training loss of each step
     <root>/runs/<run_id>/candidate.py   the source that was measured
     <root>/runs/<run_id>/sha256.json    checksums of the three
+    <root>/sampling_key                 secret: decides at which positions runs are scored honestly
 
 A run is written under a temporary name, fsynced and renamed, so it is there whole or not at all. A directory that
 does not match its checksums is moved aside and measured again.
@@ -12,18 +13,20 @@ does not match its checksums is moved aside and measured again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
+import secrets
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from replication.durable import sync_folder, write_synced
+from replication.containment import is_on
+from replication.durable import exclusive, sync_folder, write_new, write_synced
 from replication.record import RETRIED_STATUSES, RunRecord
 from replication.settings import InputError
 
@@ -53,10 +56,15 @@ class Ledger:
                     self._set_aside(folder)
         return record
 
-    def reusable(self, run_id: str) -> RunRecord | None:
-        """Like find, but leaves out failures that another limit may cure: those are tried again."""
+    def reusable(self, run_id: str, layers: Collection[str] = ()) -> RunRecord | None:
+        """Like find, but leaves out failures that another limit may cure: those are tried again.
+
+        layers: of confinement; a run that was measured without one of them is measured again.
+        """
         record = self.find(run_id)
-        return None if record is not None and record.status in RETRIED_STATUSES else record
+        if record is None or record.status in RETRIED_STATUSES:
+            return None
+        return record if all(is_on(record.confinement.get(layer, "off")) for layer in layers) else None
 
     def curve(self, run_id: str) -> np.ndarray:
         """Training loss of each step in nats per token, float32 [steps done]."""
@@ -64,7 +72,7 @@ class Ledger:
         return curve
 
     def store(self, record: RunRecord, curve: np.ndarray, source: str) -> None:
-        """Add a finished run; replaces an earlier failure of the same run.
+        """Add a finished run; replaces one that is torn, to be tried again, or measured under other confinement.
 
         Raises:
             InputError: the folder cannot be written (disk full, read-only, ...); nothing half-written remains.
@@ -86,11 +94,44 @@ class Ledger:
                 for name, data in files.items():
                     write_synced(temporary / name, data)
                 sync_folder(temporary)
-                self._set_aside(final)
-                temporary.rename(final)
+                self._put(temporary, final, record)
                 sync_folder(final.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def sampling_key(self) -> int:
+        """A number below 2**62 that was drawn when this was first asked, for this ledger alone; readable by its owner.
+
+        Raises:
+            InputError: the file that holds it is damaged or cannot be written.
+        """
+        path = self.root / "sampling_key"
+        with writing(path):
+            if not path.exists():
+                key = str(secrets.randbelow(2**62)).encode()
+                write_new(path, key + b" " + hashlib.sha256(key).hexdigest().encode() + b"\n", mode=0o600)
+            key, _, checksum = path.read_bytes().strip().partition(b" ")
+        if hashlib.sha256(key).hexdigest().encode() != checksum:
+            raise InputError(
+                f"{path}: damaged, and without it runs cannot go on as they began: give its number as sampling_key=... "
+                "(manifest.json of an earlier session has it), or delete it to measure everything again"
+            )
+        return int(key)
+
+    def _put(self, whole: Path, final: Path, record: RunRecord) -> None:
+        """Give a whole run its name, unless it is there: without locks, two machines may measure the same run."""
+        while True:
+            try:
+                whole.rename(final)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+            else:
+                return
+            found = _read_whole(final)
+            if found is not None and found.status not in RETRIED_STATUSES and found.confinement == record.confinement:
+                return
+            self._set_aside(final)
 
     def _set_aside(self, folder: Path) -> None:
         with writing(folder), contextlib.suppress(FileNotFoundError):
@@ -99,17 +140,11 @@ class Ledger:
     @contextlib.contextmanager
     def claim(self, run_id: str) -> Iterator[bool]:
         """Hold a run for this process; yields False at once where another process holds it."""
-        lock = FileLock(self.root / "locks" / f"{run_id}.lock", thread_local=False)
-        try:
-            with writing(Path(lock.lock_file)):
-                lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        path = self.root / "locks" / f"{run_id}.lock"
+        with contextlib.ExitStack() as stack:
+            with writing(path):
+                mine = stack.enter_context(exclusive(path, wait=False))
+            yield mine
 
     def work_folder(self, run_id: str) -> Path:
         """Where a run in progress keeps its checkpoint; call with the run claimed."""
@@ -141,7 +176,5 @@ def writing(path: Path) -> Iterator[None]:
     """Turn a failure to write into one clear line."""
     try:
         yield
-    except Timeout:  # a lock that is held is no failure
-        raise
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error} (paths.results sets the folder)") from error

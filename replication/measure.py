@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from replication.candidate import Candidate
+from replication.checkpoint import Checkpoint
 from replication.corpus import Corpus, evaluation_windows, read_windows
-from replication.engines import Ended, EngineSettings, WarmWorker
 from replication.evaluate import (
     HonestRows,
     NonFiniteLogits,
@@ -23,15 +23,16 @@ from replication.evaluate import (
     contradicts,
     estimate_leak_gain,
     honest_rows,
+    leak_gains,
     negative_log_likelihood,
 )
-from replication.ledger import writing
+from replication.processes import Ended, EngineSettings, WarmWorker
 from replication.provenance import code_commit, hardware, now, version_of
 from replication.record import RunRecord, RunSpec, Scale, Status
 from replication.wire import WireError
 
 MAX_TEXT = 500
-WORKER_STATUSES = ("diverged", "out_of_memory", "crashed", "bad_checkpoint")  # what a worker may say of itself
+WORKER_STATUSES = ("diverged", "out_of_memory", "crashed", "bad_checkpoint")  # what a process may say of a job
 VERSIONS = ("torch", "numpy", "einops", "flash-linear-attention", "triton")
 
 
@@ -66,6 +67,7 @@ class _Answer:
     targets: np.ndarray  # [windows, T]
     rows: HonestRows | None
     on_steps: Callable[[int, np.ndarray], None]
+    save: Callable[[bytes], None]
     curve: np.ndarray
     steps: int = 0
     restored_steps: int = 0  # from a checkpoint, so not of this process's time
@@ -95,6 +97,8 @@ class _Answer:
             self._take_honest(_whole(header, "first"), _one(arrays))
         elif kind == "logits":
             self._take_logits(_whole(header, "first"), _one(arrays))
+        elif kind == "checkpoint":
+            self.save(_one(arrays).tobytes())
         elif kind == "failed":
             self.failure = checked_failure(header)
         elif kind == "done":
@@ -124,7 +128,7 @@ class _Answer:
 
     def _take_honest(self, first: int, logits: np.ndarray) -> None:
         expected = (len(logits), self.spec.corpus.vocab_size) if logits.ndim == 2 else None
-        in_order = self._trained and self.scored == 0 and first == self.honest_scored
+        in_order = self._trained and self.scored == len(self.targets) and first == self.honest_scored
         if self.rows is None or not in_order or logits.shape != expected:
             raise WireError("honest logits out of order or of the wrong shape")
         if not 0 < len(logits) <= len(self.honest_losses) - first:
@@ -138,7 +142,6 @@ class _Answer:
         expected = (len(logits), self.targets.shape[1], self.spec.corpus.vocab_size) if logits.ndim == 3 else None
         if (
             not self._trained
-            or not self._honest_complete
             or first != self.scored
             or logits.shape != expected
             or not 0 < len(logits) <= len(self.targets) - first
@@ -162,13 +165,14 @@ class _Answer:
         if self.rows is None:
             return {"val_loss": loss, "honest_loss": loss, "leak_gain": None, "leak_gain_se": None}
         gain, error = estimate_leak_gain(self.rows, self.honest_losses, self.losses)
-        holds = self.spec.certified and not contradicts(gain, error)
-        return {
-            "val_loss": loss,
-            "honest_loss": loss if holds else loss + gain,
-            "leak_gain": gain,
-            "leak_gain_se": error,
-        }
+        return {"val_loss": loss, "honest_loss": loss + gain, "leak_gain": gain, "leak_gain_se": error}
+
+    def looks_ahead(self) -> bool | None:
+        """Whether a complete answer shows a dependence on what follows a position; None where none was looked for."""
+        if self.rows is None:
+            return None
+        gains = leak_gains(self.rows, self.honest_losses, self.losses)
+        return contradicts(gains, *estimate_leak_gain(self.rows, self.honest_losses, self.losses))
 
 
 class Bench:
@@ -185,9 +189,8 @@ class Bench:
         def take(header: dict[str, Any], _: list[np.ndarray]) -> None:
             answers.append(_checked_probe(header))
 
-        ended = worker.run(
-            self._header("probe", planned, None), [], take, self.settings.time_floor_seconds, self._memory_bytes()
-        )
+        header = self._header("probe", planned, seats=1)
+        ended = worker.run(header, [], take, self.settings.limits(self.settings.time_floor_seconds), files=[])
         if answers:
             return answers[0]
         return Probe(parameters=None, flops_per_step=None, seconds_per_step=None, error=explain(ended))
@@ -206,24 +209,24 @@ class Bench:
         inputs, targets = np.ascontiguousarray(windows[:, :-1]), windows[:, 1:]
         rows, arrays = None, [inputs]
         if spec.honest is not None:
-            rows = honest_rows(inputs, self.train_tokens, spec.honest, spec.corpus.vocab_size)
+            key = f"{spec.sampling_key} {spec.candidate} {spec.seed}"  # none can learn from another run what it is for
+            rows = honest_rows(inputs, self.train_tokens, spec.honest, spec.corpus.vocab_size, key)
             arrays += [rows.inputs, rows.positions, rows.passes]
-        checkpoint = work / "checkpoint"
+        checkpoint = Checkpoint(work / "checkpoint", self.warn)
+        limits = self.settings.limits(self._time_limit(planned, probe))
         started, began = now(), time.monotonic()
         for _ in range(2):
-            answer = _Answer(spec, targets, rows, on_steps, np.full(scale.steps, np.nan, dtype=np.float32))
-            ended = worker.run(
-                self._header("train", planned, checkpoint),
-                arrays,
-                answer.take,
-                self._time_limit(planned, probe),
-                self._memory_bytes(),
-            )
+            answer = _Answer(spec, targets, rows, on_steps, checkpoint.save, np.full(scale.steps, np.nan, np.float32))
+            saved = checkpoint.load()
+            header = self._header("train", planned, seats=2 if rows is None else 3)
+            header |= {"resumes": saved is not None, "token_dtype": str(self.train_tokens.dtype)}
+            header |= {"checkpoint_seconds": self.settings.checkpoint_seconds}
+            with Path(str(self.train_tokens.filename)).open("rb") as text:
+                given = arrays if saved is None else [*arrays, saved]
+                ended = worker.run(header, given, answer.take, limits, files=[text.fileno()])
             if answer.failure is None or answer.failure["status"] != "bad_checkpoint":
                 break
-            self.warn(f"{checkpoint}: {answer.failure['error']}; the run starts again from step 0")
-            with writing(checkpoint):
-                checkpoint.unlink(missing_ok=True)
+            checkpoint.drop(answer.failure["error"])
         return self._record(planned, probe, answer, ended, started, time.monotonic() - began)
 
     def _record(
@@ -244,6 +247,7 @@ class Bench:
             error=error,
             failed_step=step,
             **scores,
+            looks_ahead=answer.looks_ahead() if status == "ok" else None,
             bits_per_byte=None if honest is None else bits_per_byte(honest, self.corpus.bytes_per_token["val"]),
             steps_done=answer.steps,
             parameters=answer.parameters or probe.parameters,
@@ -255,6 +259,7 @@ class Bench:
             versions={name: version_of(name) for name in VERSIONS},
             commit=code_commit(),
             notes=answer.notes,
+            confinement={str(layer): how for layer, how in ended.layers.items()},
             started=started,
             ended=now(),
         )
@@ -270,23 +275,19 @@ class Bench:
             scale=scale.name,
         )
 
-    def _header(self, kind: str, planned: Planned, checkpoint: Path | None) -> dict[str, Any]:
+    def _header(self, kind: str, planned: Planned, seats: int) -> dict[str, Any]:
         return {
             "kind": kind,
+            "device": planned.spec.device,
             "spec": dataclasses.asdict(planned.spec),
             "source": planned.candidate.source,
-            "train_tokens": str(Path(str(self.train_tokens.filename)).resolve()),
-            "token_dtype": str(self.train_tokens.dtype),
-            "checkpoint": None if checkpoint is None else str(checkpoint.resolve()),
-            "checkpoint_seconds": self.settings.checkpoint_seconds,
+            "seats": seats,
         }
-
-    def _memory_bytes(self) -> int:
-        return int(self.settings.memory_gib * 2**30)
 
     def _time_limit(self, planned: Planned, probe: Probe) -> float:
         estimate = (probe.seconds_per_step or 0.0) * planned.spec.scale.steps
-        return max(self.settings.time_floor_seconds, self.settings.time_factor * estimate)
+        limit = max(self.settings.time_floor_seconds, self.settings.time_factor * estimate)
+        return min(limit, self.settings.time_ceiling_seconds)  # the estimate rests on the program's own speed
 
 
 def _outcome(answer: _Answer, ended: Ended) -> tuple[Status, str | None, int | None]:
@@ -301,14 +302,22 @@ def _outcome(answer: _Answer, ended: Ended) -> tuple[Status, str | None, int | N
         return "diverged", "non-finite logits in the final evaluation", answer.spec.scale.steps
     if ended.killed_for == "time":
         return "timed_out", explain(ended), None
-    return ("out_of_memory" if ended.killed_for == "memory" else "crashed"), explain(ended), None
+    if ended.killed_for == "memory" or _killed_from_outside(ended):
+        return "out_of_memory", explain(ended), None
+    return "crashed", explain(ended), None
+
+
+def _killed_from_outside(ended: Ended) -> bool:
+    """Whether somebody else killed the process: as a rule the system, whose memory ran out. Such a run is retried."""
+    return ended.by_itself and os.WIFSIGNALED(ended.exit_status) and os.WTERMSIG(ended.exit_status) == signal.SIGKILL
 
 
 def explain(ended: Ended) -> str:
     """Why a job ended without a result, in one line."""
-    """Why a job ended without its result, in a line."""
     if ended.killed_for is not None:
         return f"killed at its {ended.killed_for} limit"
+    if _killed_from_outside(ended):
+        return "killed from outside before its result, as the system does where memory runs out"
     if ended.refused is not None and ended.exit_status == signal.SIGKILL:
         return f"the worker's answer was refused: {ended.refused}"
     if os.WIFSIGNALED(ended.exit_status):
@@ -332,7 +341,6 @@ def _checked_probe(header: dict[str, Any]) -> Probe:
 
 
 def checked_failure(header: dict[str, Any]) -> dict[str, Any]:
-    """Status, error and step of a frame that reports a failure. Raises WireError where it is none."""
     """Status, error (one printable line) and step of a `failed` frame. Raises WireError where it is malformed."""
     status, error, step = header.get("status"), header.get("error"), header.get("step")
     if status not in WORKER_STATUSES or not isinstance(error, str) or not (step is None or type(step) is int):

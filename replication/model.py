@@ -5,13 +5,13 @@ Shape suffixes: B batch, T time, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from replication.candidate import build_mixer, mix
+from replication.candidate import mix
 from replication.initialise import construct
 from replication.record import Scale
 
@@ -49,14 +49,14 @@ class Block(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Next-token model; `make_mixer(layer_idx)` supplies the architecture under test."""
+    """Next-token model; `mixers`, one a layer, are the architecture under test."""
 
-    def __init__(self, scale: Scale, vocab_size: int, make_mixer: Callable[[int], nn.Module]) -> None:
+    def __init__(self, scale: Scale, vocab_size: int, mixers: Sequence[nn.Module]) -> None:
         super().__init__()
         width = round(scale.mlp_ratio * scale.hidden_size)
         self.embedding = nn.Embedding(vocab_size, scale.hidden_size)
         nn.init.normal_(self.embedding.weight, std=scale.hidden_size**-0.5)
-        self.blocks = nn.ModuleList(Block(make_mixer(i), scale.hidden_size, width) for i in range(scale.num_layers))
+        self.blocks = nn.ModuleList(Block(mixer, scale.hidden_size, width) for mixer in mixers)
         self.norm = nn.RMSNorm(scale.hidden_size, eps=1e-6)
         self.head = nn.Linear(scale.hidden_size, vocab_size, bias=False)
         if scale.tie_embeddings:
@@ -73,12 +73,8 @@ class LanguageModel(nn.Module):
         return self.head(self.norm(x_BTD)).float(), auxiliary
 
 
-def build_model(source: str, scale: Scale, vocab_size: int, seed: int) -> LanguageModel:
-    """The model of a candidate at a scale, with initial values keyed by (seed, tensor name)."""
-
-    def make_mixer(layer_idx: int) -> nn.Module:
-        return build_mixer(source, hidden_size=scale.hidden_size, num_heads=scale.num_heads, layer_idx=layer_idx)
-
-    model = construct(lambda: LanguageModel(scale, vocab_size, make_mixer), seed)
+def build_model(mixers: Sequence[nn.Module], scale: Scale, vocab_size: int, seed: int) -> LanguageModel:
+    """The model around one mixer a layer, with initial values keyed by (seed, tensor name)."""
+    model = construct(lambda: LanguageModel(scale, vocab_size, mixers), seed)
     assert isinstance(model, LanguageModel)
     return model

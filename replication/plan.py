@@ -69,6 +69,7 @@ def build_plan(
     threads: int,
     honest: HonestSettings,
     spot_check: HonestSettings,
+    sampling_key: int,
     certificates: Mapping[str, Certificate],
 ) -> Plan:
     """All runs of all arms at all scales with all seeds.
@@ -93,6 +94,7 @@ def build_plan(
                 corpus=reference,
                 certified=(arm.id, name) in causal,
                 honest=spot_check if (arm.id, name) in causal else honest,
+                sampling_key=sampling_key,
                 seed=seed,
                 device=device,
                 threads=threads,

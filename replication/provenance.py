@@ -21,14 +21,18 @@ NUMERIC_SOURCES = (
     "replication/candidate.py",
     "replication/compat/*.py",
     "replication/corpus/batches.py",
-    "replication/engines.py",
+    "replication/environment.py",
     "replication/evaluate.py",
+    "replication/exchange.py",
     "replication/initialise.py",
     "replication/leaks/clean.py",  # the one module of ours that candidates import besides kernels
     "replication/measure.py",
+    "replication/mixers.py",
     "replication/model.py",
     "replication/program.py",
+    "replication/remote.py",
     "replication/train.py",
+    "replication/trainer.py",
     "replication/worker.py",
 )
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from replication.settings import InputError, require, typed
 
-SCHEMA = "archaudit.run/2"
+SCHEMA = "archaudit.run/3"
 
 Status = Literal["ok", "diverged", "leaky", "too_slow", "out_of_memory", "crashed", "timed_out"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -122,6 +122,7 @@ class RunSpec:
     corpus: CorpusRef
     certified: bool  # not to look ahead: its ordinary loss is its honest one, and a few positions are to show that
     honest: HonestSettings | None  # how looking ahead is measured; None: not at all, for a certified program only
+    sampling_key: int  # decides at which positions; no program may know it
     seed: int
     device: Literal["cpu", "cuda"]
     threads: int  # of the worker: some sums, LayerNorm's weight gradient for one, are split by thread
@@ -150,8 +151,9 @@ class RunRecord:
     error: str | None
     failed_step: int | None
     val_loss: float | None  # nats per token on the fixed validation windows, whole windows at a time
-    honest_loss: float | None  # the same with nothing to see ahead: val_loss + leak_gain, or val_loss where certified
+    honest_loss: float | None  # the same with nothing to see ahead: val_loss + leak_gain where that was measured
     leak_gain: float | None  # nats per token that seeing ahead saves; None where not measured
+    looks_ahead: bool | None  # whether some sampled position depended on what follows it; None where not measured
     leak_gain_se: float | None  # its standard error over windows; None where there is none, or only one window
     bits_per_byte: float | None  # of the honest loss: the score that counts
     steps_done: int
@@ -164,24 +166,25 @@ class RunRecord:
     versions: dict[str, str]
     commit: str | None
     notes: tuple[str, ...]  # what was done to run it, e.g. "torch.compile decorators run eagerly"
+    confinement: dict[str, str]  # layer -> how it was on when the program ran, or "off: why"
     started: str  # ISO 8601, UTC
     ended: str
 
     def __post_init__(self) -> None:
         scores = (self.val_loss, self.honest_loss, self.bits_per_byte)
-        leak = (self.leak_gain, self.leak_gain_se)
+        leak = (self.leak_gain, self.leak_gain_se, self.looks_ahead)
         where = f"run {self.run_id}"
         if self.status != "ok":
-            none = (*scores, *leak) == (None,) * 5
+            none = (*scores, *leak) == (None,) * 6
             require(none, f"{where}: a failure has a status and no score, got {(*scores, *leak)}")
             return
         sound = all(score is not None and math.isfinite(score) for score in scores)
         require(sound, f"{where}: status ok needs finite scores, got {scores}")
         if self.spec.honest is None:
-            same = self.honest_loss == self.val_loss and leak == (None, None)
+            same = self.honest_loss == self.val_loss and leak == (None, None, None)
             require(same, f"{where}: a certified program has its ordinary loss and no leak gain, got {leak}")
         else:
-            known = self.leak_gain is not None and math.isfinite(self.leak_gain)
+            known = self.leak_gain is not None and math.isfinite(self.leak_gain) and self.looks_ahead is not None
             require(known, f"{where}: a measured leak gain is finite, got {self.leak_gain}")
 
     def to_json(self) -> str:

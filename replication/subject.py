@@ -35,7 +35,7 @@ def attend(job: socket.socket, subject: Subject) -> None:
     gc.freeze()  # what was there before the program is no garbage of its
     while (frame := receive(job)) is not None:
         header, arrays = frame
-        told = {name: value for name, value in header.items() if name not in ("kind", "memory_bytes")}
+        told = {name: value for name, value in header.items() if name != "kind"}
         if header["kind"] == "build":
             told = {"state": typed(ProgramState, told, "state")}
         answer = getattr(subject, header["kind"])(*arrays, **told)

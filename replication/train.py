@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
+import json
 import math
-import os
 import pickle
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from replication.candidate import python_state, restore_python_state
 from replication.corpus import batch_offsets, train_batch
-from replication.initialise import seed_libraries
+from replication.exchange import State
 from replication.model import LanguageModel
 from replication.record import Optimiser, RunSpec
 
@@ -27,10 +24,10 @@ EMIT_SECONDS = 0.5
 
 
 class Diverged(Exception):
-    """The training loss became non-finite; `step` counts from 1."""
+    """The training loss, or a gradient, became non-finite; `step` counts from 1."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"non-finite training loss at step {step}")
+        super().__init__(f"non-finite training loss or gradient at step {step}")
         self.step = step
 
 
@@ -62,35 +59,51 @@ def make_optimiser(model: nn.Module, spec: RunSpec) -> torch.optim.AdamW:
     )
 
 
+class Seeded(Protocol):
+    """What training asks of the mixers besides their calls (`mixers.Mixers`, `remote.RemoteMixers`)."""
+
+    def begin(self, seed: int, key: str) -> None:
+        """A step begins, with the parameters as they are now; draws come from the stream of (seed, key)."""
+
+    def state(self) -> State:
+        """State besides the parameters."""
+
+    def restore(self, state: State) -> None:
+        """Put it back."""
+
+
 def train(
     model: LanguageModel,
+    mixers: Seeded,
     spec: RunSpec,
     tokens: np.ndarray,
     emit: Callable[[int, np.ndarray], None],
-    checkpoint: Path | None,
+    save: Callable[[bytes], None],
     checkpoint_seconds: float,
+    checkpoint: bytes | None,
 ) -> None:
     """Train in place for spec.scale.steps steps.
 
     Args:
+        mixers: those in `model`.
         tokens: the training split, one-dimensional token ids.
         emit: called now and then with (first step, float32 losses in nats per token).
-        checkpoint: where to save and resume; None for neither.
-        checkpoint_seconds: time between checkpoints.
+        save: called with a checkpoint every `checkpoint_seconds`.
+        checkpoint: the last one of an earlier process; None to start from step 0.
 
     Raises:
         Diverged: non-finite loss.
-        CheckpointError: `checkpoint` exists and is damaged or of another run.
+        CheckpointError: `checkpoint` cannot be used.
     """
     optimiser = make_optimiser(model, spec)
     start, losses = 0, np.zeros(spec.scale.steps, dtype=np.float32)
-    if checkpoint is not None and checkpoint.exists():
-        start = load_checkpoint(checkpoint, spec, model, optimiser, losses)
+    if checkpoint is not None:
+        start = unpack_checkpoint(checkpoint, spec, model, mixers, optimiser, losses)
         emit(0, losses[:start])
     model.train()
     sent, last_emit, last_save = start, time.monotonic(), time.monotonic()
     for step in range(start, spec.scale.steps):
-        losses[step] = train_step(model, optimiser, spec, tokens, step)
+        losses[step] = train_step(model, mixers, optimiser, spec, tokens, step)
         if not math.isfinite(losses[step]):
             emit(sent, losses[sent:step])
             raise Diverged(step + 1)
@@ -98,21 +111,25 @@ def train(
         if now - last_emit >= EMIT_SECONDS:
             emit(sent, losses[sent : step + 1])
             sent, last_emit = step + 1, now
-        if checkpoint is not None and now - last_save >= checkpoint_seconds:
-            with contextlib.suppress(OSError):  # it saves time and decides nothing; a full disk shows in the ledger
-                save_checkpoint(checkpoint, spec, model, optimiser, losses[: step + 1])
+        if now - last_save >= checkpoint_seconds:
+            save(pack_checkpoint(spec, model, mixers, optimiser, losses[: step + 1]))
             last_save = time.monotonic()
     emit(sent, losses[sent:])
 
 
 def train_step(
-    model: LanguageModel, optimiser: torch.optim.Optimizer, spec: RunSpec, tokens: np.ndarray, step: int
+    model: LanguageModel,
+    mixers: Seeded,
+    optimiser: torch.optim.Optimizer,
+    spec: RunSpec,
+    tokens: np.ndarray,
+    step: int,
 ) -> float:
-    """One optimiser step; returns the mean cross-entropy of the batch in nats per token."""
+    """One optimiser step; returns the mean cross-entropy of the batch in nats per token, inf for a bad gradient."""
     scale = spec.scale
     device = next(model.parameters()).device
     # Every step seeds its own stream (dropout and the like), so that a resumed run needs no saved state.
-    seed_libraries(spec.seed, f"step {step}")
+    mixers.begin(spec.seed, f"step {step}")
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(step, scale.steps, scale.learning_rate, spec.optimiser)
     offsets = batch_offsets(
@@ -126,57 +143,55 @@ def train_step(
         loss = F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).to(device).flatten())
         ((loss + auxiliary) / micro_batches).backward()
         total += loss.item() / micro_batches
-    nn.utils.clip_grad_norm_(model.parameters(), spec.optimiser.gradient_clip)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), spec.optimiser.gradient_clip)
+    if not math.isfinite(norm.item()):  # clipping would hide it: it sets all finite gradients to 0
+        return math.inf
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return total
 
 
-def save_checkpoint(
-    path: Path, spec: RunSpec, model: nn.Module, optimiser: torch.optim.Optimizer, losses: np.ndarray
-) -> None:
-    """Write model, optimiser, losses so far and the program's own counters; atomic, with a checksum in front."""
-    buffer = io.BytesIO()
+def pack_checkpoint(
+    spec: RunSpec, model: LanguageModel, mixers: Seeded, optimiser: torch.optim.Optimizer, losses: np.ndarray
+) -> bytes:
+    """Model, optimiser, losses so far and the hidden state of the mixers, as bytes."""
+    buffer, hidden = io.BytesIO(), mixers.state()
     state = {
         "run_id": spec.run_id,
-        "model": model.state_dict(),
+        "model": dict(model.named_parameters()),
         "optimiser": optimiser.state_dict(),
         "losses": torch.from_numpy(losses.copy()),
-        "python": python_state(model),
+        "mixers": json.dumps(hidden.told),
+        "data": [torch.from_numpy(data) for data in hidden.data],
     }
     torch.save(state, buffer)
-    body = buffer.getvalue()
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(hashlib.sha256(body).digest() + body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return buffer.getvalue()
 
 
-def load_checkpoint(
-    path: Path, spec: RunSpec, model: nn.Module, optimiser: torch.optim.Optimizer, losses: np.ndarray
+def unpack_checkpoint(
+    data: bytes,
+    spec: RunSpec,
+    model: LanguageModel,
+    mixers: Seeded,
+    optimiser: torch.optim.Optimizer,
+    losses: np.ndarray,
 ) -> int:
-    """Restore what save_checkpoint wrote; fills `losses` and returns the number of steps done.
+    """Restore what pack_checkpoint made; fills `losses` and returns the number of steps done.
 
     Raises:
-        CheckpointError: it cannot be read, or checksum or run_id do not match.
+        CheckpointError: it is damaged, or of another run.
     """
     try:
-        data = path.read_bytes()
-        if len(data) < 32 or hashlib.sha256(data[32:]).digest() != data[:32]:
-            raise CheckpointError(f"{path.name} is damaged")
-        state = torch.load(io.BytesIO(data[32:]), weights_only=True)
-    except (OSError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path.name} cannot be read: {error}") from error
+        state = torch.load(io.BytesIO(data), weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise CheckpointError(f"cannot be read: {error}") from error
     if state["run_id"] != spec.run_id:
-        raise CheckpointError(f"{path.name} belongs to run {state['run_id']}")
-    model.load_state_dict(state["model"])
+        raise CheckpointError(f"belongs to run {state['run_id']}")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(state["model"][name])
     optimiser.load_state_dict(state["optimiser"])
-    restore_python_state(model, state["python"])
+    mixers.restore(State.from_told(json.loads(state["mixers"]), [data.numpy() for data in state["data"]]))
     done = state["losses"].numel()
     losses[:done] = state["losses"].numpy()
     return int(done)

@@ -1,203 +1,140 @@
 """The worker: the only kind of process that imports and runs candidate code.
 
 `python -m replication.worker FD` starts a warm process that has PyTorch loaded and forks one child a job, so that a
-job starts in milliseconds. A job comes over its own socket (replication/wire.py) and is answered there; an exception
-that nothing catches is answered by the child's excepthook. Full confinement belongs between fork and `answer`.
+job starts in milliseconds. A child confines itself before it is told anything of a candidate, and then plays one part:
+a trainer (replication/trainer.py), a host of a candidate's mixers (replication/mixers.py), or a subject of the
+examiner (replication/subject.py). An exception that nothing catches is answered by the child's excepthook.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import os
-import resource
+import pkgutil
 import signal
 import socket
 import sys
-import time
+import tempfile
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from replication import compat
-from replication.candidate import python_state, restore_python_state
-from replication.evaluate import rows_per_pass
-from replication.initialise import seed_libraries
-from replication.model import build_model
-from replication.program import SOURCE_NAME, CandidateError
-from replication.record import RunSpec
+import kernels
+from replication import compat, mixers, trainer
+from replication.containment import Access, ContainmentSettings, confine
+from replication.program import ALLOWED_IMPORTS, SOURCE_NAME, CandidateError
+from replication.remote import MixerFailed, MixerGone
 from replication.settings import typed
 from replication.subject import Subject, attend
-from replication.train import CheckpointError, Diverged, train
-from replication.wire import CONTROL, receive, send
+from replication.train import CheckpointError, Diverged
+from replication.wire import CONTROL, REQUEST, receive, send
 
 _PR_SET_PDEATHSIG = 1
+# Modules that candidates may import and that nothing else has loaded.
+OFFERED = (
+    *(f"torch.{name}" for name in ("distributions", "fft", "func", "linalg", "nn.attention", "special", "sparse")),
+    *("torch.nn.attention.flex_attention", "torch.nn.utils.parametrizations", "torch.nn.utils.parametrize"),
+    *("torch.nn.utils.weight_norm", "torch.nn.utils.rnn", "torch.utils.checkpoint", "torch.utils._pytree"),
+    *("functorch", "einops", "einops.layers.torch", "typing_extensions", "replication.leaks.clean"),
+    *("numpy.fft", "numpy.linalg", "numpy.polynomial", "numpy.random", "numpy.ma"),
+    *(name for name in sorted(ALLOWED_IMPORTS) if name in sys.stdlib_module_names),
+)
 
 
 def serve(control: socket.socket) -> None:
-    """Fork one child for each job socket that arrives on `control`; report its pid, then how it ended."""
+    """Fork a child for each job that arrives on `control`, and reap it when asked to."""
     _die_with_parent()
+    _load_what_candidates_import()
     torch.set_num_threads(1)  # no thread pool may exist when a child is forked
     torch.use_deterministic_algorithms(True, warn_only=True)  # imports the compiler: here, or a second in every job
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        message, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 2)
         if not message:
             return
-        job = socket.socket(fileno=descriptors[0])
+        request, pid = REQUEST.unpack(message)
+        if request == b"r":
+            _, status, usage = os.wait4(pid, 0)
+            control.sendall(CONTROL.pack(pid, status, usage.ru_maxrss * 1024))
+            continue
         pid = os.fork()
         if pid == 0:
             control.close()
-            os.setsid()
-            _die_with_parent()
-            try:
-                answer(job)
-            except SystemExit as error:  # ends an interpreter without a word to its excepthook
-                _report(job, error)
-            os._exit(0)
-        job.close()
+            _play(socket.socket(fileno=descriptors[0]), descriptors[1])
+        for descriptor in descriptors:
+            os.close(descriptor)
         control.sendall(CONTROL.pack(pid, 0, 0))
-        _, status, usage = os.wait4(pid, 0)
-        control.sendall(CONTROL.pack(pid, status, usage.ru_maxrss * 1024))
 
 
-def answer(job: socket.socket) -> None:
-    """Receive one job and answer it. Runs in the forked child, which ends afterwards."""
+def _load_what_candidates_import() -> None:
+    """Once for all, and before the children that run them may open no file."""
+    for operator in pkgutil.iter_modules(kernels.__path__):
+        importlib.import_module(f"kernels.{operator.name}")
+    for name in OFFERED:
+        with contextlib.suppress(ImportError):  # not in every version, or not installed
+            importlib.import_module(name)
+
+
+def _play(job: socket.socket, memory: int) -> None:
+    """A child's life."""
+    os.setsid()
+    _die_with_parent()
+    sys.excepthook = lambda _kind, error, _trace: _report(job, error)
+    try:
+        _prepare(job)
+        answer(job, memory)
+    except SystemExit as error:  # ends an interpreter without a word to its excepthook
+        _report(job, error)
+    os._exit(0)
+
+
+def answer(job: socket.socket, memory: int) -> None:
+    """Play the part that the first frame names."""
+    frame = receive(job)
+    if frame is None:
+        return
+    header, arrays = frame
+    device = header["device"]
+    if header["kind"] == "host":
+        compat.install(device)
+        torch.set_float32_matmul_precision(header["matmul_precision"])
+        mixers.attend(job, memory, device)
+    elif header["kind"] == "examine":
+        compat.install(device)
+        attend(job, Subject(header["source"], header["hidden_size"], header["num_heads"], device))
+    else:
+        trainer.attend(job, header, arrays)
+
+
+def _prepare(job: socket.socket) -> None:
+    """Confine this process as the first frame says, before any candidate code is seen, and say how that went."""
     frame = receive(job)
     assert frame is not None
-    header, arrays = frame
-    sys.excepthook = lambda _kind, error, _trace: _report(job, error)
-    _prepare_process(header)
-    if header["kind"] == "examine":
-        compat.install(header["spec"]["device"])
-        attend(job, Subject(header["source"], header["hidden_size"], header["num_heads"], header["spec"]["device"]))
-        return
-    spec = typed(RunSpec, header["spec"], "job.spec")
-    notes = [f"fla: {compat.install(spec.device)}"]
-    if compat.torch_compile_is_off() and "torch.compile" in header["source"]:
-        notes.append("torch.compile decorators run eagerly")
-    if "bfloat16" in header["source"]:
-        notes.append("products of bfloat16 and float32 matrices, which PyTorch refuses, are taken in float32")
-    torch.set_float32_matmul_precision(spec.scale.matmul_precision)
-    if header["kind"] == "probe":
-        probe(job, header["source"], spec, notes)
-    else:
-        run(job, header, spec, arrays, notes)
-
-
-def run(job: socket.socket, header: dict[str, Any], spec: RunSpec, arrays: list[np.ndarray], notes: list[str]) -> None:
-    """Train a candidate; send its loss curve and its logits, honest ones first if there are rows for them.
-
-    arrays: evaluation windows [W, T]; for the honest loss also rows [R, T], scored positions [R], rows of a pass [P].
-    """
-    model = build_model(header["source"], spec.scale, spec.corpus.vocab_size, spec.seed).to(spec.device)
-    send(job, {"kind": "model", "parameters": _count(model), "notes": notes})
-    tokens = np.memmap(header["train_tokens"], dtype=header["token_dtype"], mode="r")
-    checkpoint = Path(header["checkpoint"]) if header["checkpoint"] else None
-
-    resumes = checkpoint is not None and checkpoint.exists()
-
-    def emit(first: int, losses: np.ndarray) -> None:
-        header = {"kind": "steps", "first": first, "restored": resumes and first == 0}
-        send(job, header, losses.astype(np.float32))
-
-    train(model, spec, tokens, emit, checkpoint, header["checkpoint_seconds"])
-    model.eval()
-    windows, *honest = arrays
-    piece = rows_per_pass(windows.shape[1], spec.corpus.vocab_size)
-    with torch.no_grad():
-        if honest:  # before the windows: a program that remembers them would know what follows
-            _evaluate_honestly(job, model, spec, *honest)
-        seed_libraries(spec.seed, "evaluation")  # a program may draw here too, resumed or not
-        for first in range(0, len(windows), piece):
-            inputs = torch.from_numpy(windows[first : first + piece].copy()).to(spec.device)
-            logits, _ = model(inputs)
-            send(job, {"kind": "logits", "first": first}, logits.cpu().numpy())
-    send(job, {"kind": "done"})
-
-
-def _evaluate_honestly(
-    job: socket.socket, model: nn.Module, spec: RunSpec, rows: np.ndarray, positions: np.ndarray, passes: np.ndarray
-) -> None:
-    """Send the logits [rows, V] of each row's scored position, and leave the model's state as it was."""
-    tensors = {name: tensor.detach().clone() for name, tensor in _tensors(model)}
-    rest = python_state(model)
-    seed_libraries(spec.seed, "honest evaluation")
-    for last, size in zip(passes.cumsum().tolist(), passes.tolist(), strict=True):
-        part = slice(last - size, last)
-        logits, _ = model(torch.from_numpy(rows[part].copy()).to(spec.device))
-        scored = logits[torch.arange(size), torch.from_numpy(positions[part].copy())]
-        send(job, {"kind": "honest", "first": part.start}, scored.cpu().numpy())
-    for name, tensor in _tensors(model):
-        before = tensors.get(name)
-        if before is not None and before.shape == tensor.shape and not torch.equal(before, tensor):
-            tensor.copy_(before)
-    restore_python_state(model, rest)
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
-
-
-def probe(job: socket.socket, source: str, spec: RunSpec, notes: list[str]) -> None:
-    """Send parameters, FLOPs a step and measured seconds a step of a candidate at a scale, without training it."""
-    scale = spec.scale
-    model = build_model(source, scale, spec.corpus.vocab_size, spec.seed).to(spec.device)
-    generator = torch.Generator().manual_seed(0)
-
-    def step(sequences: int) -> None:
-        tokens = torch.randint(spec.corpus.vocab_size, (sequences, scale.sequence_length + 1), generator=generator)
-        tokens = tokens.to(spec.device)
-        logits, auxiliary = model(tokens[:, :-1])
-        (F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()) + auxiliary).backward()
-        model.zero_grad()
-
-    with FlopCounterMode(display=False) as counter:
-        step(1)
-    flops = counter.get_total_flops() * scale.batch_size
-    began = time.perf_counter()
-    step(scale.micro_batch_size)
-    if spec.device == "cuda":
-        torch.cuda.synchronize()
-    seconds = (time.perf_counter() - began) * scale.batch_size / scale.micro_batch_size
-    send(
-        job,
-        {
-            "kind": "probe",
-            "parameters": _count(model),
-            "flops_per_step": flops,
-            "seconds_per_step": seconds,
-            "notes": notes,
-        },
-    )
-
-
-def _count(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _prepare_process(header: dict[str, Any]) -> None:
-    """Limits of this process, before any candidate code is seen."""
+    header, _ = frame
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if header["spec"]["device"] == "cpu":  # CUDA maps far more than it uses
-        resource.setrlimit(resource.RLIMIT_DATA, (header["memory_bytes"], header["memory_bytes"]))
-    torch.set_num_threads(header["spec"]["threads"])
+    os.close(null)
+    os.chdir(header["scratch"])
+    os.environ["HOME"] = os.environ["TMPDIR"] = tempfile.tempdir = header["scratch"]
+    settings = typed(ContainmentSettings, header["settings"], "containment")
+    access = typed(Access, header["access"], "access")
+    layers = confine(access, settings, header["memory_bytes"])
+    torch.set_num_threads(header["threads"])  # no thread may be there before
+    send(job, {"kind": "confined", "layers": layers})
 
 
 def _report(job: socket.socket, error: BaseException) -> None:
     """Answer with a status for an exception that ended the job."""
-    step = None
-    if isinstance(error, Diverged):
+    step: int | None = None
+    if isinstance(error, MixerGone):
+        send(job, {"kind": "gone", "seat": error.seat, "error": error.error})
+        os._exit(1)
+    if isinstance(error, MixerFailed):
+        status, text = error.status, str(error)
+    elif isinstance(error, Diverged):
         status, text, step = "diverged", str(error), error.step
     elif isinstance(error, CheckpointError):
         status, text = "bad_checkpoint", str(error)

@@ -36,7 +36,7 @@ def leak_findings(evidence: Evidence) -> list[Finding]:
                 "changed and the outputs compared; it speaks for the lengths, states and detection limits that it was "
                 "made with. Leak gain: at a fixed sample of positions, the loss with everything after the position "
                 "replaced by other text minus the ordinary loss; mean over runs, ± the mean of the runs' standard "
-                "errors over windows. Runs share the sample, so that error does not shrink with seeds. A gain near 0 "
+                "errors over windows; each seed has a sample of its own, the same for all arms. A gain near 0 "
                 "does not show that a program is clean, and the honest loss of a leaky one is not the loss that it "
                 "would reach if it were trained without its leak."
             ),
@@ -89,7 +89,7 @@ def honest_clause(evidence: Evidence, scale: str, arms: Sequence[str]) -> str:
             continue
         is_what = "is leaky" if standing[arm] == "leaky" else "is not certified to be free of leaks"
         gains = [_gain_words(gain) for gain in leak_gains(evidence, arm) if gain["scale"] == scale]
-        shown = f" (leak gain {gains[0]}; all seeds share that error and the interval leaves it out)" if gains else ""
+        shown = f" (leak gain {gains[0]})" if gains else ""
         clauses.append(f"; {labels[arm]} {is_what} and is judged on its honest loss{shown}")
     return "".join(clauses)
 

@@ -32,12 +32,14 @@ class About:
     corpus: what the text is, what it can show and what not. counts: count models on the validation text, columns model
     and bits_per_byte. scales: one row a scale, columns as they should be printed.
     calibration: (method, n) -> its status, for `rerun.methods_in_use`.
+    confinement: how programs were confined, in words -> number of runs.
     """
 
     corpus: str
     counts: pd.DataFrame
     scales: pd.DataFrame
     calibration: Mapping[tuple[str, int], CalibrationStatus]
+    confinement: Mapping[str, int]
 
 
 def tables(evidence: Evidence, findings: Sequence[Finding], about: About) -> dict[str, pd.DataFrame]:

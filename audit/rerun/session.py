@@ -19,13 +19,14 @@ from audit.rerun import page as rerun_page
 from audit.rerun.audit import audit, methods_in_use
 from audit.rerun.leaks import leak_summary
 from audit.rerun.plan import RerunSettings
-from audit.sources.ledger import read_evidence
+from audit.sources.ledger import confinement, read_evidence
 from replication.candidate import Candidate
 from replication.certificate import CHECKS, LEAKS, Certificate
 from replication.configure import Configuration, configure, open_bench
 from replication.corpus import describe
 from replication.evaluate import bits_per_byte
 from replication.execute import execute
+from replication.ledger import Ledger
 from replication.measure import Bench
 from replication.ngram import ngram_reference
 from replication.plan import Plan
@@ -60,7 +61,7 @@ def run_replicate(overrides: Sequence[str]) -> None:
     status = {(name, n): calibration_status(calibration, name, n) for name, n in methods_in_use(evidence)}
     withheld = frozenset(key for key, found in status.items() if found.failures)
     findings = audit(evidence, settings, withheld)
-    about = _about(configuration, plan, bench, status)
+    about = _about(configuration, plan, ledger, bench, status)
     folder = results / "replicate" / f"{started:%Y%m%d-%H%M%S}-{started.microsecond:06d}"
     report = write_report(
         folder,
@@ -68,7 +69,7 @@ def run_replicate(overrides: Sequence[str]) -> None:
         findings=findings,
         tables=rerun_page.tables(evidence, findings, about),
         figures=rerun_page.draw(evidence, curves, findings, about, settings),
-        manifest=_manifest(configuration, settings, bench, started),
+        manifest=_manifest(configuration, settings, bench, started) | {"confinement": about.confinement},
         context=rerun_page.page(evidence, findings, about, settings, _byline(evidence, started)),
     )
     print(verdict_table(findings))
@@ -113,7 +114,11 @@ def verdict_table(findings: Sequence[Finding]) -> str:
 
 
 def _about(
-    configuration: Configuration, plan: Plan, bench: Bench, status: dict[tuple[str, int], CalibrationStatus]
+    configuration: Configuration,
+    plan: Plan,
+    ledger: Ledger,
+    bench: Bench,
+    status: dict[tuple[str, int], CalibrationStatus],
 ) -> rerun_page.About:
     scales = {planned.spec.scale.name: planned.spec.scale for planned in plan.runs}.values()
     corpus, settings = bench.corpus, configuration.bench.ngram
@@ -133,6 +138,7 @@ def _about(
         counts=pd.DataFrame(counts, columns=["model", "bits_per_byte"]),
         scales=pd.DataFrame(rows),
         calibration=status,
+        confinement=confinement(plan, ledger),
     )
 
 

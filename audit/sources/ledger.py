@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from audit.evidence import EXPERIMENT_COLUMNS, Evidence, printable
 from audit.sources.certificates import certificate_rows
 from replication.certificate import Certificate
+from replication.containment import describe
 from replication.ledger import Ledger
 from replication.plan import Plan
 from replication.record import RunRecord
@@ -43,6 +45,12 @@ def read_evidence(plan: Plan, ledger: Ledger, certificates: Mapping[str, Certifi
     return evidence, pd.concat(curves, ignore_index=True) if curves else empty
 
 
+def confinement(plan: Plan, ledger: Ledger) -> dict[str, int]:
+    """How the programs of a plan's runs were confined, in words -> number of runs, the most frequent first."""
+    records = (ledger.find(planned.run_id) for planned in plan.runs)
+    return dict(Counter(describe(record.confinement) for record in records if record is not None).most_common())
+
+
 def _run_row(plan: Plan, record: RunRecord) -> dict[str, object]:
     order, arm = next((i, arm) for i, arm in enumerate(plan.arms) if arm.id == record.spec.candidate)
     return {
@@ -58,6 +66,7 @@ def _run_row(plan: Plan, record: RunRecord) -> dict[str, object]:
         "honest_loss": _or_nan(record.honest_loss),
         "leak_gain": _or_nan(record.leak_gain),
         "leak_gain_se": _or_nan(record.leak_gain_se),
+        "looks_ahead": record.looks_ahead is True,
         "bits_per_byte": _or_nan(record.bits_per_byte),
         "parameters": _or_nan(record.parameters),
         "flops": _or_nan(record.flops),

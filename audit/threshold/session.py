@@ -34,7 +34,7 @@ from audit.wording import plural
 from replication.candidate import Candidate
 from replication.certificate import Certificate
 from replication.certify import certify_all, dependency_map
-from replication.configure import BenchSettings, Configuration, compose
+from replication.configure import BenchSettings, Configuration, compose, sampling_key
 from replication.corpus import corpus_settings, prepare
 from replication.execute import execute
 from replication.ledger import Ledger
@@ -191,6 +191,7 @@ def _retrain(session: Session, certificates: Mapping[str, Certificate], table: p
             threads=settings.engine.threads,
             honest=settings.honest,
             spot_check=settings.spot_check,
+            sampling_key=sampling_key(settings, ledger),
             certificates=certificates,
         )
         runs += at_scale.runs

@@ -46,7 +46,7 @@ def run_rows(seeds: int = 5, noise: float = 0.004, random_seed: int = 0) -> list
                         "status": "diverged" if failed else "ok",
                         "val_loss": np.nan if failed else bits * np.log(2), "bits_per_byte": np.nan if failed else bits,
                         "honest_loss": np.nan if failed else bits * np.log(2),
-                        "leak_gain": np.nan, "leak_gain_se": np.nan,
+                        "leak_gain": np.nan, "leak_gain_se": np.nan, "looks_ahead": False,
                         "parameters": float(parameters + 1000 * order), "flops": 1e12, "tokens": 2.4e5,
                         "tokens_per_second": 9e3, "wall_seconds": 4.0, "peak_memory_bytes": 4e8,
                         "error": "loss is not finite at step 17" if failed else "", "order": order,
@@ -83,6 +83,7 @@ def set_gain(runs: pd.DataFrame, name: str, gain: float, error: float) -> None:
     here = (runs["name"] == name) & (runs["status"] == "ok")
     runs.loc[here, "val_loss"] -= gain
     runs.loc[here, ["leak_gain", "leak_gain_se"]] = [gain, error]
+    runs.loc[here, "looks_ahead"] = gain != 0
 
 
 EvidenceMaker = Callable[..., Evidence]

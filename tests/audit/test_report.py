@@ -51,6 +51,7 @@ def build(make_evidence):
             counts=pd.DataFrame({"model": ["3-gram"], "bits_per_byte": [2.4]}),
             scales=pd.DataFrame({"scale": evidence.scales, "steps": 100}),
             calibration=calibration or {},
+            confinement={"files: Landlock <ABI>": 3},
         )
         now = datetime(2026, 1, 1, tzinfo=UTC)
         made = manifest(

@@ -152,7 +152,7 @@ def test_the_summary_counts_clean_arms_and_names_the_others(evidence):
 
 
 def test_the_page_marks_leaky_and_uncertified_arms_in_words(evidence, findings, cfg):
-    about = rerun_page.About(corpus="-", counts=pd.DataFrame(), scales=pd.DataFrame(), calibration={})
+    about = rerun_page.About(corpus="-", counts=pd.DataFrame(), scales=pd.DataFrame(), calibration={}, confinement={})
     page = rerun_page.page(evidence, list(findings.values()), about, cfg, "a test")["page"]
     marks = {row["label"]: row["standing"] for row in page["verdicts"][0]["rows"]}
     assert marks == {

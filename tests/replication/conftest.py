@@ -13,12 +13,14 @@ import pytest
 import torch
 
 from replication.candidate import Candidate
+from replication.configure import compose
 from replication.corpus import Corpus, prepare
 from replication.corpus.files import FilesSettings
-from replication.engines import EngineSettings, WarmWorker
 from replication.measure import Bench, Planned, Probe
+from replication.processes import EngineSettings, WarmWorker
 from replication.provenance import code_sha256
 from replication.record import CorpusRef, HonestSettings, Optimiser, RunRecord, RunSpec, Scale
+from replication.settings import typed
 
 SCALE = Scale(
     name="tiny",
@@ -128,6 +130,7 @@ class Rig:
             corpus=corpus,
             certified=honest is None if certified is None else certified,
             honest=honest,
+            sampling_key=11,
             seed=seed,
             device="cpu",
             threads=threads,
@@ -141,11 +144,7 @@ class Rig:
         return Planned(spec=self.spec(source, **spec), candidate=candidate(source))
 
     def bench(self, warn: Callable[[str], None] = print, **settings: Any) -> Bench:
-        defaults: dict[str, Any] = {
-            "device": "cpu", "processes": 1, "threads": 1, "memory_gib": 4.0, "time_factor": 1.0,
-            "time_floor_seconds": 120.0, "checkpoint_seconds": 1000.0,
-        }  # fmt: skip
-        return Bench(self.corpus, EngineSettings(**{**defaults, **settings}), warn)
+        return Bench(self.corpus, dataclasses.replace(self.worker.settings, **settings), warn)
 
     def measure(
         self,
@@ -188,10 +187,25 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture(scope="session")
-def warm_worker() -> Iterator[WarmWorker]:
+def engine_settings() -> EngineSettings:
+    """As by default, for one process with one thread and short runs."""
+    settings = typed(EngineSettings, compose("replicate", [])["engine"], "engine")
+    return dataclasses.replace(
+        settings,
+        device="cpu",
+        processes=1,
+        threads=1,
+        time_factor=1.0,
+        time_floor_seconds=120.0,
+        checkpoint_seconds=1000.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def warm_worker(engine_settings: EngineSettings) -> Iterator[WarmWorker]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", "a secret of the user")
-        worker = WarmWorker(1)
+        worker = WarmWorker(engine_settings)
     yield worker
     worker.close()
 

@@ -11,9 +11,9 @@ from replication.candidate import Candidate
 from replication.certificate import CHECKS, Certificate, CertificateSettings
 from replication.certify import certify_all, dependency_map, describe, examine, run
 from replication.configure import compose
-from replication.engines import EngineSettings, WarmWorker
 from replication.leaks import ZOO, read_specimen
 from replication.lookahead import even_piece
+from replication.processes import EngineSettings, WarmWorker
 from replication.settings import InputError, typed
 
 SPECIMENS = {specimen.name: specimen for specimen in ZOO}
@@ -43,7 +43,7 @@ def engine():
 
 @pytest.fixture(scope="module")
 def worker(engine):
-    worker = WarmWorker(engine.threads)
+    worker = WarmWorker(engine)
     yield worker
     worker.close()
 

@@ -11,6 +11,7 @@ import torch
 
 from replication import evaluate
 from replication.evaluate import HonestRows, contradicts, estimate_leak_gain, honest_rows, negative_log_likelihood
+from replication.mixers import build_mixers
 from replication.model import build_model
 from replication.plan import BASELINES
 from replication.record import HonestSettings
@@ -28,7 +29,8 @@ def windows(count: int, length: int) -> np.ndarray:
 
 
 def rows_of(count: int, length: int, positions: int, draws: int) -> HonestRows:
-    return honest_rows(windows(count, length)[:, :-1], TRAIN, HonestSettings(positions=positions, draws=draws), 256)
+    settings = HonestSettings(positions=positions, draws=draws)
+    return honest_rows(windows(count, length)[:, :-1], TRAIN, settings, 256, "key")
 
 
 SIZES = [(8, 32, 60, 2), (16, 64, 512, 2), (7, 5, 12, 3), (5, 6, 30, 1), (5, 6, 1000, 2), (9, 4, 3, 2), (1, 8, 4, 1)]
@@ -94,9 +96,20 @@ def test_the_same_arguments_give_the_same_rows() -> None:
     assert one.passes.tolist() == other.passes.tolist()
 
 
+def test_every_key_has_a_sample_of_its_own() -> None:
+    settings, given = HonestSettings(positions=60, draws=1), windows(8, 32)[:, :-1]
+    samples = [
+        set(zip(rows.windows.tolist(), rows.positions.tolist(), strict=True))
+        for rows in (honest_rows(given, TRAIN, settings, 256, key) for key in ("1 a 5", "1 a 6", "1 b 5", "2 a 5"))
+    ]
+    for place, one in enumerate(samples):
+        for other in samples[:place]:
+            assert len(one & other) < 40  # of 60; by chance about 14
+
+
 def test_a_training_split_shorter_than_a_window_is_an_input_error() -> None:
     with pytest.raises(InputError, match="^the train split has 5 tokens; one window takes 32$"):
-        honest_rows(windows(8, 32)[:, :-1], TRAIN[:5], HonestSettings(positions=4, draws=1), 256)
+        honest_rows(windows(8, 32)[:, :-1], TRAIN[:5], HonestSettings(positions=4, draws=1), 256, "key")
 
 
 def test_the_gain_is_the_mean_difference_and_its_error_that_of_window_means() -> None:
@@ -119,9 +132,10 @@ def test_one_window_gives_a_gain_without_an_error() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in BASELINES.glob("*.py") if path.stem != "__init__"))
 def test_for_a_baseline_every_honest_loss_is_the_ordinary_one_to_rounding(rig: Any, name: str) -> None:
-    model = build_model((BASELINES / f"{name}.py").read_text(), rig.scale, 256, 3).eval()
+    mixers = build_mixers((BASELINES / f"{name}.py").read_text(), rig.scale, 3)
+    model = build_model(list(mixers.layers()), rig.scale, 256, 3).eval()
     given = np.random.default_rng(1).integers(256, size=(8, 33))
-    rows = honest_rows(given[:, :-1], rig.corpus.open("train"), rig.honest, 256)
+    rows = honest_rows(given[:, :-1], rig.corpus.open("train"), rig.honest, 256, "key")
     targets = given[rows.windows, rows.positions + 1]
     with torch.no_grad():
         for parameter in model.parameters():
@@ -153,22 +167,38 @@ def test_a_clean_run_has_its_ordinary_loss_with_and_without_a_certificate(rig: A
 
 def test_a_certified_program_that_holds_it_keeps_its_ordinary_loss_to_the_bit(rig: Any) -> None:
     record = measured(rig, certified=True)
-    assert record.honest_loss == record.val_loss
-    assert record.leak_gain == pytest.approx(0.0, abs=1e-6)
+    assert (record.honest_loss, record.leak_gain, record.looks_ahead) == (record.val_loss, 0.0, False)
 
 
 def test_a_trained_program_that_gains_by_looking_ahead_is_not_believed_its_certificate(rig: Any) -> None:
     record = measured(rig, NEXT_TOKEN, certified=True)
+    assert record.looks_ahead
     assert record.leak_gain > 1
     assert record.honest_loss == pytest.approx(record.val_loss + record.leak_gain)
 
 
 def test_a_gain_without_an_error_or_within_it_contradicts_nothing() -> None:
-    assert contradicts(0.1, 0.01)
-    assert not contradicts(0.1, 0.03)
-    assert not contradicts(5e-4, 1e-6)
-    assert not contradicts(-0.1, 0.01)
-    assert not contradicts(1.0, None)
+    still = np.zeros(4)
+    assert contradicts(still, 0.1, 0.01)
+    assert not contradicts(still, 0.1, 0.03)
+    assert not contradicts(still, 5e-4, 1e-6)
+    assert not contradicts(still, -0.1, 0.01)
+    assert not contradicts(still, 1.0, None)
+
+
+@pytest.mark.parametrize(("moved", "found"), [(0.009, False), (0.011, True), (-0.011, True)])
+def test_one_position_that_depends_on_what_follows_it_contradicts_a_certificate(moved: float, found: bool) -> None:
+    gains = np.zeros(1000)
+    gains[17] = moved
+    assert contradicts(gains, 0.0, 1.0) == found
+
+
+def test_a_program_that_looks_ahead_at_one_position_in_eight_is_not_believed_its_certificate(rig: Any) -> None:
+    rare = "y[:, ::8] = (y + torch.cat([x[:, 1:], x[:, :1]], 1))[:, ::8]"
+    record = measured(rig, f"y = y.clone(); {rare}", certified=True)
+    assert record.looks_ahead
+    assert record.honest_loss == pytest.approx(record.val_loss + record.leak_gain)
+    assert record.leak_gain > 0
 
 
 def test_the_score_that_counts_is_that_of_the_honest_loss(rig: Any) -> None:

@@ -52,6 +52,7 @@ def make_record(rig: Any, seed: int = 7, **changes: Any) -> RunRecord:
         honest_loss=1.25,
         leak_gain=None,
         leak_gain_se=None,
+        looks_ahead=None,
         bits_per_byte=1.8,
         steps_done=12,
         parameters=100,
@@ -63,6 +64,7 @@ def make_record(rig: Any, seed: int = 7, **changes: Any) -> RunRecord:
         versions={},
         commit=None,
         notes=(),
+        confinement={},
         started="2026-01-01T00:00:00+00:00",
         ended="2026-01-01T00:00:02+00:00",
     )
@@ -328,7 +330,7 @@ def test_a_work_folder_serves_a_run_until_it_is_cleared(ledger: Ledger) -> None:
 def test_a_run_of_an_older_schema_is_set_aside_and_measured_again(ledger: Ledger, record: RunRecord) -> None:
     ledger.store(record, CURVE, SOURCE)
     folder = ledger.root / "runs" / record.run_id
-    old = record.to_json().replace("archaudit.run/2", "archaudit.run/1").encode()
+    old = record.to_json().replace("archaudit.run/3", "archaudit.run/2").encode()
     sums = json.loads((folder / "sha256.json").read_text())
     (folder / "record.json").write_bytes(old)
     (folder / "sha256.json").write_text(json.dumps({**sums, "record.json": hashlib.sha256(old).hexdigest()}))

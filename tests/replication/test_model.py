@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from replication.mixers import build_mixers
 from replication.model import LanguageModel, SwiGLU, build_model
 
 
@@ -17,7 +18,8 @@ def tokens_BT() -> torch.Tensor:
 
 
 def model_of(rig: Any, source: str, seed: int = 1, **scale: Any) -> LanguageModel:
-    return build_model(source, dataclasses.replace(rig.scale, **scale), 256, seed)
+    sizes = dataclasses.replace(rig.scale, **scale)
+    return build_model(list(build_mixers(source, sizes, seed).layers()), sizes, 256, seed)
 
 
 def test_logits_are_float32_for_every_token_of_the_vocabulary(rig: Any, tokens_BT: torch.Tensor) -> None:

@@ -103,7 +103,7 @@ def make_plan(rig: Any, **changes: Any) -> Plan:
     arms = (rig.candidate("a = 1", "a"), rig.candidate("b = 1", "b"))
     scales = {name: dataclasses.replace(rig.scale, name=name) for name in ("small", "large")}
     settings = {"seeds": range(10, 13), "optimiser": rig.optimiser, "corpus": rig.corpus, "device": "cpu", "threads": 1}
-    settings |= {"honest": rig.honest, "spot_check": SPOT, "certificates": {}}
+    settings |= {"honest": rig.honest, "spot_check": SPOT, "certificates": {}, "sampling_key": 11}
     return build_plan(arms, scales, **{**settings, **changes})
 
 

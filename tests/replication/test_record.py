@@ -55,6 +55,7 @@ def record(spec: RunSpec) -> RunRecord:
         honest_loss=1.5,
         leak_gain=0.25,
         leak_gain_se=None,
+        looks_ahead=False,
         bits_per_byte=0.1 + 0.2,
         steps_done=12,
         parameters=100,
@@ -66,6 +67,7 @@ def record(spec: RunSpec) -> RunRecord:
         versions={"torch": "2"},
         commit=None,
         notes=("a note",),
+        confinement={"files": "Landlock ABI 7"},
         started="2026-01-01T00:00:00+00:00",
         ended="2026-01-01T00:00:02+00:00",
     )
@@ -103,7 +105,7 @@ def test_a_run_is_another_one_with_and_without_the_honest_loss(spec: RunSpec) ->
         dataclasses.replace(spec, honest=None)
 
 
-SCORES = ("val_loss", "honest_loss", "leak_gain", "leak_gain_se", "bits_per_byte")
+SCORES = ("val_loss", "honest_loss", "leak_gain", "leak_gain_se", "looks_ahead", "bits_per_byte")
 
 
 @pytest.mark.parametrize("scores", [*({name: 1.0} for name in SCORES), dict.fromkeys(SCORES, 1.0)])
@@ -127,12 +129,19 @@ def test_a_program_without_a_certificate_needs_a_leak_gain(record: RunRecord, ga
         dataclasses.replace(record, leak_gain=gain)
 
 
-@pytest.mark.parametrize("change", [{"leak_gain": 0.0}, {"leak_gain_se": 0.0}, {"honest_loss": 1.5}])
+def test_a_measured_leak_gain_says_whether_the_program_looks_ahead(record: RunRecord) -> None:
+    with pytest.raises(InputError, match="a measured leak gain is finite"):
+        dataclasses.replace(record, looks_ahead=None)
+
+
+@pytest.mark.parametrize(
+    "change", [{"leak_gain": 0.0}, {"leak_gain_se": 0.0}, {"looks_ahead": False}, {"honest_loss": 1.5}]
+)
 def test_a_certified_program_has_its_ordinary_loss_and_no_leak_gain(
     record: RunRecord, change: dict[str, float]
 ) -> None:
     spec = dataclasses.replace(record.spec, certified=True, honest=None)
-    sound = {"spec": spec, "run_id": spec.run_id, "honest_loss": 1.25, "leak_gain": None}
+    sound = {"spec": spec, "run_id": spec.run_id, "honest_loss": 1.25, "leak_gain": None, "looks_ahead": None}
     dataclasses.replace(record, **sound)
     with pytest.raises(InputError, match="a certified program has its ordinary loss and no leak gain"):
         dataclasses.replace(record, **{**sound, **change})
@@ -156,9 +165,9 @@ def test_a_truncated_record_is_an_input_error(record: RunRecord) -> None:
             RunRecord.from_json(text[:length], "here")
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '"text"', '{"schema": "archaudit.run/1"}', '{"schema": "other"}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '"text"', '{"schema": "archaudit.run/2"}', '{"schema": "other"}'])
 def test_a_foreign_file_is_an_input_error(text: str) -> None:
-    with pytest.raises(InputError, match=r"^here: not a run record of schema archaudit\.run/2$"):
+    with pytest.raises(InputError, match=r"^here: not a run record of schema archaudit\.run/3$"):
         RunRecord.from_json(text, "here")
 
 
