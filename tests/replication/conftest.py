@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from replication.processes import EngineSettings, WarmWorker
 from replication.provenance import code_sha256
 from replication.record import CorpusRef, HonestSettings, Optimiser, RunRecord, RunSpec, Scale
 from replication.settings import typed
+from tests.replication.confined import TRIED
 
 SCALE = Scale(
     name="tiny",
@@ -213,3 +216,17 @@ def warm_worker(engine_settings: EngineSettings) -> Iterator[WarmWorker]:
 @pytest.fixture
 def rig(tiny_corpus: Corpus, warm_worker: WarmWorker, tmp_path: Path) -> Rig:
     return Rig(tiny_corpus, warm_worker, tmp_path)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A place that an ordinary user reaches: `work` to write in, `secret` to keep out of, `text` to read."""
+    path = Path(tempfile.mkdtemp())
+    for name in ("", "work", "outside"):
+        (path / name).mkdir(exist_ok=True)
+        (path / name).chmod(0o777)
+    for name in ("outside/secret", "text", "work/own"):
+        (path / name).write_text(TRIED)
+        (path / name).chmod(0o666)
+    yield path
+    shutil.rmtree(path)

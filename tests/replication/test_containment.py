@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import errno
 import fcntl
-import json
 import mmap
 import os
 import platform
@@ -17,11 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,184 +26,27 @@ import pytest
 
 from replication import containment
 from replication.configure import configure
-from replication.containment import LAYERS, Access, ContainmentSettings, Layer, checked_layers, confine, describe
-from replication.sandbox import kernel, landlock, libraries
-from replication.settings import InputError
+from replication.containment import LAYERS, Access, Layer, confine
+from replication.sandbox import kernel, landlock
+from tests.replication.confined import (
+    FORBIDDEN_CALLS,
+    SETTINGS,
+    TRIED,
+    USERS,
+    Action,
+    Refused,
+    file_thefts,
+    in_child,
+    need,
+    opened,
+    raw,
+    run_fork,
+    run_thread,
+    socket_attempts,
+    tried,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="confinement is Linux's")
-SETTINGS = ContainmentSettings(
-    confine=True, minimum=(), bubblewrap="auto", threads=40, file_mib=1.0, scratch_mib=100.0, open_files=64
-)
-ORDINARY = 54321
-USERS = [pytest.param(None, id="as-this-user")]
-if os.getuid() == 0:
-    USERS.append(pytest.param(ORDINARY, id="as-ordinary-user"))
-Action = Callable[[], object]
-TRIED = "0123456789"
-# Numbers for x86_64 and aarch64; both where one is given.
-FORBIDDEN_CALLS = {
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "keyctl": (250, 219),
-    "add_key": (248, 217), "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
-    "io_uring_setup": (425, 425), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424), "unshare": (272, 97),
-    "setns": (308, 268), "mount": (165, 40), "chroot": (161, 51), "open_by_handle_at": (304, 265),
-    "personality": (135, 92), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
-    "memfd_create": (319, 279), "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "kcmp": (312, 272),
-    "setpriority": (141, 140), "ioprio_set": (251, 30), "syslog": (103, 116), "seccomp": (317, 277),
-    "chdir": (80, 49), "capset": (126, 91), "setuid": (105, 146), "splice": (275, 76), "accept": (43, 202),
-}  # fmt: skip
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A place that an ordinary user reaches: `work` to write in, `secret` to keep out of, `text` to read."""
-    path = Path(tempfile.mkdtemp())
-    for name in ("", "work", "outside"):
-        (path / name).mkdir(exist_ok=True)
-        (path / name).chmod(0o777)
-    for name in ("outside/secret", "text", "work/own"):
-        (path / name).write_text(TRIED)
-        (path / name).chmod(0o666)
-    yield path
-    shutil.rmtree(path)
-
-
-def in_child(work: Callable[[], Any], user: int | None) -> Any:
-    """What `work` returns in a forked child, through JSON; "signal N" where the child was killed."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        answer = None
-        try:
-            signal.alarm(30)
-            if user is not None:
-                os.setgroups([])
-                os.setgid(user)
-                os.setuid(user)
-                ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # dumpable again, as a process of that user is
-            answer = work()
-        finally:
-            os.write(writer, json.dumps(traceback.format_exc() if sys.exc_info()[0] else answer).encode())
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        told = file.read()
-    status = os.waitpid(pid, 0)[1]
-    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else json.loads(told)
-
-
-def outcome(action: Action) -> str:
-    """ "done", or the error's name."""
-    try:
-        action()
-    except OSError as error:
-        return errno.errorcode.get(error.errno or 0, str(error))
-    except MemoryError:
-        return "MemoryError"
-    except (RuntimeError, ValueError) as error:
-        return str(error)
-    return "done"
-
-
-class Refused:
-    """Stands in for kernel.call on a kernel that refuses some calls, or has an older Landlock."""
-
-    def __init__(self, codes: dict[str, int], abi: int | None = None) -> None:
-        self.codes, self.abi, self.original = codes, abi, kernel.call
-
-    def __call__(self, name: str, *arguments: int) -> int:
-        if name in self.codes:
-            raise OSError(self.codes[name], os.strerror(self.codes[name]))
-        result = self.original(name, *arguments)
-        asks_version = name == "landlock_create_ruleset" and arguments == (0, 0, 1)
-        return min(result, self.abi) if asks_version and self.abi else result
-
-
-def tried(
-    folder: Path,
-    actions: dict[str, Action],
-    *,
-    user: int | None = None,
-    refused: Refused | None = None,
-    device: Any = "cpu",
-    settings: ContainmentSettings = SETTINGS,
-    memory_bytes: int = 4 << 30,
-) -> tuple[dict[Layer, str], dict[str, str]]:
-    """How each action ends in a confined child, after the layers that are on."""
-    read = (*libraries.readable(), str(folder / "text"))
-    access = Access(read=read, write=(str(folder / "work"),), device=device)
-
-    def work() -> list[Any]:
-        if refused is not None:
-            kernel.call = refused
-        layers = confine(access, settings, memory_bytes)
-        return [layers, {name: outcome(action) for name, action in actions.items()}]
-
-    found = in_child(work, user)
-    assert isinstance(found, list), found
-    return found[0], found[1]
-
-
-def need(layers: dict[Layer, str], layer: Layer, word: str = "") -> None:
-    if not containment.is_on(layers[layer]) or word not in layers[layer]:
-        pytest.skip(f"{layer} on this machine: {layers[layer]}")
-
-
-def raw(number: int, *arguments: int) -> int:
-    library = ctypes.CDLL(None, use_errno=True)
-    result: int = library.syscall(ctypes.c_long(number), *(ctypes.c_long(argument) for argument in arguments))
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "")
-    return result
-
-
-def opened(path: object, flags: int) -> Action:
-    return lambda: os.close(os.open(str(path), flags, 0o600))
-
-
-def run_fork() -> None:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
-
-
-def run_thread() -> None:
-    thread = threading.Thread(target=lambda: None)
-    thread.start()
-    thread.join()
-
-
-def file_thefts(folder: Path) -> dict[str, Action]:
-    secret = folder / "outside/secret"
-    return {
-        "read": opened(secret, os.O_RDONLY),
-        "list": lambda: list((folder / "outside").iterdir()),
-        "write": opened(secret, os.O_WRONLY),
-        "create": opened(folder / "outside/new", os.O_WRONLY | os.O_CREAT),
-        "create a folder": (folder / "outside/new").mkdir,
-        "delete": secret.unlink,
-        "move away": lambda: secret.rename(folder / "work/stolen"),
-        "move over": lambda: (folder / "work/own").rename(secret),
-        "link": lambda: (folder / "work/linked").hardlink_to(secret),
-        "empty a readable file": opened(folder / "text", os.O_RDONLY | os.O_TRUNC),
-        "write a readable file": opened(folder / "text", os.O_WRONLY),
-        "read passwd": opened("/etc/passwd", os.O_RDONLY),
-        "read environ": opened("/proc/self/environ", os.O_RDONLY),
-        "read the parent's memory": opened(f"/proc/{os.getpid()}/mem", os.O_RDONLY),
-        "list /": lambda: list(Path("/").iterdir()),
-        "list processes": lambda: list(Path("/proc").iterdir()),
-        "shared memory": opened("/dev/shm/new", os.O_RDWR | os.O_CREAT),
-    }
-
-
-def socket_attempts() -> dict[str, Action]:
-    families = {"IPv4": 2, "IPv6": 10, "unix": 1, "netlink": 16, "packet": 17, "vsock": 40, "crypto": 38}
-    attempts: dict[str, Action] = {
-        f"{name} {kind}": (lambda family=family, kind=kind: socket.socket(family, kind))
-        for name, family in families.items()
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW)
-    }
-    return attempts | {"MPTCP": lambda: socket.socket(2, socket.SOCK_STREAM, 262), "pair": socket.socketpair}
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -512,76 +350,3 @@ def test_the_text_of_the_embedded_corpus_cannot_be_read(folder: Path) -> None:
     need(layers, "files")
     assert all(text.exists() for text in texts)
     assert outcomes == dict.fromkeys(packages, "EACCES")
-
-
-def layers_with(**texts: str) -> dict[Layer, str]:
-    layers: dict[Any, str] = dict.fromkeys(LAYERS, "on somehow") | texts
-    return layers
-
-
-def test_a_missing_layer_is_refused_only_where_it_is_demanded() -> None:
-    told = layers_with(files="off: Landlock is not in this kernel", network="off: an own network is forbidden")
-    assert checked_layers(told, SETTINGS) == told
-    strict = dataclasses.replace(SETTINGS, minimum=LAYERS)
-    assert checked_layers(layers_with(), strict) == layers_with()
-    with pytest.raises(InputError) as refusal:
-        checked_layers(told, strict)
-    assert str(refusal.value) == (
-        "engine.containment.minimum: the layer 'files' is off here (Landlock is not in this kernel); "
-        "the layer 'network' is off here (an own network is forbidden); nothing was run"
-    )
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        None,
-        [],
-        {},
-        dict.fromkeys(LAYERS[1:], "on"),
-        {**layers_with(), "more": "on"},
-        layers_with(files=""),
-        layers_with(files="x" * 201),
-        layers_with(files="two\nlines"),
-        {**layers_with(), "files": 1},
-    ],
-)
-def test_a_malformed_answer_is_no_list_of_layers(told: object) -> None:
-    with pytest.raises(ValueError, match="malformed"):
-        checked_layers(told, SETTINGS)
-
-
-def test_layers_are_described_in_one_line_with_the_missing_ones_last() -> None:
-    line = describe(layers_with(limits="off: why", system_calls="seccomp filter"))
-    assert line.startswith("privileges: on somehow; ")
-    assert "system calls: seccomp filter" in line
-    assert line.endswith("; limits: off: why")
-
-
-def test_unconfined_says_so_of_every_layer(folder: Path) -> None:
-    layers, outcomes = tried(folder, {"fork": run_fork}, settings=dataclasses.replace(SETTINGS, confine=False))
-    assert set(layers) == set(LAYERS)
-    assert set(layers.values()) == {"off: engine.containment.confine is false"}
-    assert outcomes == {"fork": "done"}
-
-
-def test_the_three_choices_of_confinement_are_in_the_configuration() -> None:
-    def settings(name: str) -> ContainmentSettings:
-        return configure([f"containment={name}"]).bench.engine.containment
-
-    assert settings("default").minimum == ()
-    assert settings("strict") == dataclasses.replace(settings("default"), minimum=LAYERS)
-    assert (settings("default").confine, settings("off").confine) == (True, False)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"threads": 0}, "engine.containment.threads: must be above 0"),
-        ({"confine": False, "minimum": ("files",)}, "engine.containment.confine: false"),
-        ({"confine": False, "bubblewrap": "always"}, "engine.containment.confine: false"),
-    ],
-)
-def test_settings_that_contradict_each_other_are_refused(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=re.escape(words)):
-        dataclasses.replace(SETTINGS, **change)

@@ -1,8 +1,13 @@
+"""Engines bring every item its result; processes are confined, watched and ended."""
+
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +16,8 @@ import pytest
 from replication.containment import LAYERS
 from replication.engines import LocalEngine
 from replication.measure import Probe
-from replication.processes import WarmWorker
+from replication.processes import EngineSettings, Stopped, WarmWorker
+from replication.settings import InputError
 from replication.watchdog import Watchdog
 
 
@@ -63,3 +69,79 @@ def test_processes_start_confined_and_say_how(rig: Any) -> None:
         assert {tuple(job.layers) for job in jobs} == {LAYERS}
     record, _ = rig.measure(rig.source(), steps=1)
     assert tuple(record.confinement) == LAYERS
+
+
+@pytest.fixture
+def engine(rig: Any) -> Iterator[LocalEngine[int, int]]:
+    with LocalEngine[int, int](2, rig.bench().settings) as engine:
+        yield engine
+
+
+def test_an_engine_gives_every_item_its_result_and_tries_unfinished_ones_again(engine: LocalEngine[int, int]) -> None:
+    tries: dict[int, int] = dict.fromkeys(range(6), 0)
+
+    def work(worker: WarmWorker, item: int) -> int | None:
+        tries[item] += 1
+        return None if item == 0 and tries[item] < 3 else item * item
+
+    assert dict(engine.map(list(range(6)), work)) == {item: item * item for item in range(6)}
+    assert tries == {0: 3, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1}
+
+
+def test_what_a_work_function_raises_ends_the_map(engine: LocalEngine[int, int]) -> None:
+    def work(worker: WarmWorker, item: int) -> int:
+        if item == 3:
+            raise InputError("disk full")
+        return item
+
+    with pytest.raises(InputError, match="^disk full$"):
+        list(engine.map(list(range(6)), work))
+
+
+def test_closing_an_engine_ends_the_job_in_hand(rig: Any) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def work(worker: WarmWorker, item: int) -> int:
+        try:
+            arrays = [np.zeros((1, 32), dtype=np.int64)]
+            with Path(str(rig.corpus.open("train").filename)).open("rb") as text:
+                worker.run(header, arrays, lambda *_: began.set(), bench.settings.limits(600), files=[text.fileno()])
+        except Stopped:
+            ended.set()
+            raise
+        return item
+
+    planned = rig.planned(rig.source(forward="\n        while True: pass"))
+    bench = rig.bench()
+    header = bench._header("train", planned, seats=2) | {"resumes": False, "checkpoint_seconds": 1.0}
+    header["token_dtype"] = str(rig.corpus.open("train").dtype)
+    with LocalEngine[int, int](1, bench.settings) as engine:
+        thread = threading.Thread(target=lambda: next(engine.map([1], work), None), daemon=True)
+        thread.start()
+        assert began.wait(60)
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"processes": 0}, "engine.processes: must be above 0 or null"),
+        ({"threads": 0}, "engine.threads: must be above 0"),
+        ({"memory_gib": 0.0}, "engine.memory_gib: must be above 0"),
+        ({"checkpoint_seconds": -1.0}, "engine.checkpoint_seconds: must not be negative"),
+    ],
+)
+def test_engine_settings_out_of_range_are_named(rig: Any, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        rig.bench(**change)
+
+
+def test_the_number_of_workers_is_what_is_set_or_one_for_each_threads_cores(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slots(**change: Any) -> int:
+        settings: EngineSettings = rig.bench(processes=None, **change).settings
+        return settings.slots()
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)))
+    assert [slots(), slots(threads=2), slots(threads=8), rig.bench(processes=5).settings.slots()] == [6, 3, 1, 5]
