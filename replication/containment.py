@@ -67,7 +67,7 @@ def confine(access: Access, settings: ContainmentSettings, memory_bytes: int) ->
     """Confine this process for good. It has a single thread and has seen no untrusted code.
 
     Args:
-        access: files and devices that it needs.
+        access: files and devices that it needs; where it needs none, its working folder becomes its root, and is empty.
         settings: limits; which layers must be on is for the parent to judge.
         memory_bytes: most memory besides mapped files; not on a GPU, whose driver maps far more than it uses.
 
@@ -84,20 +84,25 @@ def confine(access: Access, settings: ContainmentSettings, memory_bytes: int) ->
         open_files=settings.open_files,
         threads=settings.threads if own_users else None,
     )
+    rights = _rights(access)
+    empty = not access.read and not access.write
+    # Landlock guards contents. Asking for a name, even of nothing, leaves a trace that another process can measure.
+    _, no_root = _tried("an empty root", lambda: os.chroot(".")) if empty else (None, "")
     _, no_drop = _tried("dropping privileges", privileges.give_up)
-    abi, no_landlock = _tried("Landlock", lambda: landlock.restrict(_rights(access)))
+    abi, no_landlock = _tried("Landlock", lambda: landlock.restrict(rights))
     _, no_filter = _tried("seccomp", lambda: seccomp.install(access.device))
 
     landlocked = [] if abi is None else [f"Landlock ABI {abi}"]
     scoped = landlocked if abi is not None and abi >= landlock.SIGNALS_FROM else []
     filtered = [] if no_filter else ["seccomp filter, compilers may be started" if on_gpu else "seccomp filter"]
     outside = ["bubblewrap"] if in_bubblewrap else []
+    rooted = (["names can be asked for"] if no_root else ["empty root"]) if empty and (landlocked or outside) else []
     apart = outside if own_users is None else ["user and network namespace" if own_users else "network namespace"]
     sockets = "unix sockets can be reached" if no_filter else "no sockets (seccomp)"
     return {
         "limits": limits,
         "privileges": no_drop or "no capabilities, no new privileges, not dumpable",
-        "files": ", ".join(landlocked + outside) or no_landlock,
+        "files": ", ".join([*landlocked, *outside, *rooted]) or no_landlock,
         "signals": ", ".join(scoped + filtered) or f"{no_filter}, {no_landlock or 'Landlock older than ABI 6'}",
         "system_calls": ", ".join(filtered) or no_filter,
         "network": ", ".join([*apart, sockets]) if apart or filtered else no_namespace,

@@ -45,11 +45,11 @@ class Form:
     @classmethod
     def from_told(cls, told: object) -> Form:
         """Read what `told` wrote. Raises ExchangeError."""
-        if not isinstance(told, list) or len(told) != 2 or not isinstance(told[0], list) or told[1] not in DTYPES:
+        if not isinstance(told, list) or len(told) != 2 or not isinstance(told[0], list) or str(told[1]) not in DTYPES:
             raise ExchangeError("malformed description of a tensor")
         if len(told[0]) > 32 or not all(type(size) is int and 0 <= size < 2**40 for size in told[0]):
             raise ExchangeError("malformed shape of a tensor")
-        return cls(tuple(told[0]), DTYPES[told[1]])
+        return cls(tuple(told[0]), DTYPES[str(told[1])])
 
     @property
     def told(self) -> list[Any]:

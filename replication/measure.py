@@ -165,7 +165,8 @@ class _Answer:
         if self.rows is None:
             return {"val_loss": loss, "honest_loss": loss, "leak_gain": None, "leak_gain_se": None}
         gain, error = estimate_leak_gain(self.rows, self.honest_losses, self.losses)
-        return {"val_loss": loss, "honest_loss": loss + gain, "leak_gain": gain, "leak_gain_se": error}
+        # a loss below both is no merit: only a program that means to be lucky has a gain far below 0
+        return {"val_loss": loss, "honest_loss": loss + max(gain, 0.0), "leak_gain": gain, "leak_gain_se": error}
 
     def looks_ahead(self) -> bool | None:
         """Whether a complete answer shows a dependence on what follows a position; None where none was looked for."""

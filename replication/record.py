@@ -151,7 +151,7 @@ class RunRecord:
     error: str | None
     failed_step: int | None
     val_loss: float | None  # nats per token on the fixed validation windows, whole windows at a time
-    honest_loss: float | None  # the same with nothing to see ahead: val_loss + leak_gain where that was measured
+    honest_loss: float | None  # the same with nothing to see ahead: val_loss plus a leak_gain above 0
     leak_gain: float | None  # nats per token that seeing ahead saves; None where not measured
     looks_ahead: bool | None  # whether some sampled position depended on what follows it; None where not measured
     leak_gain_se: float | None  # its standard error over windows; None where there is none, or only one window

@@ -71,7 +71,9 @@ class Watchdog:
     def _exceeded(self) -> Cause | None:
         if time.monotonic() > self._deadline:
             return "time"
-        resident, threads = _usage(self._pid)
+        resident, threads, headless = _usage(self._pid)
+        if headless:
+            return "thread"
         # the file in memory may be filled without a process that maps it
         if max(resident, os.fstat(self._memory).st_blocks * 512) > self._limits.memory_bytes:
             return "memory"
@@ -96,15 +98,19 @@ def kill_group(pid: int) -> None:
             return
 
 
-def _usage(pid: int) -> tuple[int, int]:
-    """Bytes of memory that the process itself fills (pages of mapped files are the system's to drop), and threads."""
+def _usage(pid: int) -> tuple[int, int, bool]:
+    """Bytes of memory that the process itself fills (pages of mapped files are the system's to drop), and threads.
+
+    And whether its first thread has ended while others go on: then nobody tells its memory.
+    """
     try:
         lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()  # a process names itself
     except OSError:
-        return 0, 0
+        return 0, 0, False
     told = dict(line.split(":", 1) for line in lines if ":" in line)
     resident = sum(int(told.get(name, "0").split()[0]) * 1024 for name in ("RssAnon", "RssShmem", "VmPTE"))
-    return resident, int(told.get("Threads", "0"))
+    threads = int(told.get("Threads", "0"))
+    return resident, threads, told.get("State", "").split()[:1] == ["Z"] and threads > 1
 
 
 def _size(folder: Path, most: int) -> int:

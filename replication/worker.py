@@ -18,8 +18,10 @@ import socket
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 import kernels
 from replication import compat, mixers, trainer
@@ -50,6 +52,7 @@ def serve(control: socket.socket) -> None:
     torch.set_num_threads(1)  # no thread pool may exist when a child is forked
     torch.use_deterministic_algorithms(True, warn_only=True)  # imports the compiler: here, or a second in every job
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    _choose_kernels()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 2)
         if not message:
@@ -75,6 +78,13 @@ def _load_what_candidates_import() -> None:
     for name in OFFERED:
         with contextlib.suppress(ImportError):  # not in every version, or not installed
             importlib.import_module(name)
+
+
+def _choose_kernels() -> None:
+    """PyTorch chooses some of its kernels at their first use, by files that describe the processor."""
+    x = torch.linspace(-1, 1, 64 * 64).view(64, 64).requires_grad_()
+    y = F.layer_norm(F.linear(x, x).tanh().exp().cumsum(0) @ x, (64,))
+    y.softmax(-1).sum().backward()
 
 
 def _play(job: socket.socket, memory: int) -> None:
@@ -118,10 +128,10 @@ def _prepare(job: socket.socket) -> None:
         os.dup2(null, descriptor)
     os.close(null)
     os.chdir(header["scratch"])
-    os.environ["HOME"] = os.environ["TMPDIR"] = tempfile.tempdir = header["scratch"]
     settings = typed(ContainmentSettings, header["settings"], "containment")
     access = typed(Access, header["access"], "access")
     layers = confine(access, settings, header["memory_bytes"])
+    os.environ["HOME"] = os.environ["TMPDIR"] = tempfile.tempdir = str(Path.cwd())  # may have become the root
     torch.set_num_threads(header["threads"])  # no thread may be there before
     send(job, {"kind": "confined", "layers": layers})
 

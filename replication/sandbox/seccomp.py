@@ -31,7 +31,7 @@ _FILES = """
     pwrite64 pwritev read readlink readlinkat readv rename renameat renameat2 rmdir sendfile stat statfs
     statx sync_file_range umask unlink unlinkat write writev
 """
-_MEMORY = "brk get_mempolicy madvise mbind membarrier mprotect mremap msync munmap set_mempolicy"
+_MEMORY = "brk get_mempolicy mbind membarrier mprotect mremap msync munmap set_mempolicy"
 _THREADS = """
     exit exit_group futex futex_waitv getcpu gettid restart_syscall rseq sched_get_priority_max sched_get_priority_min
     sched_getaffinity sched_getparam sched_getscheduler sched_yield set_robust_list set_tid_address wait4 waitid
@@ -83,6 +83,7 @@ def allowed(device: Literal["cpu", "cuda"], pid: int) -> dict[str, Rule | None]:
         "openat": Rule(2, truncates.values, truncates.mask, unless=True),
         # pages of MAP_SHARED | MAP_ANONYMOUS stay after MADV_DONTNEED, and count for no process then
         "mmap": Rule(3, (0x21,), mask=0x21, unless=True),
+        "madvise": Rule(2, (3, 4, 8, 14, 15, 16, 17)),  # WILLNEED, DONTNEED, FREE, (NO)HUGEPAGE, DONTDUMP, DODUMP
         "kill": Rule(0, (pid,)),
         "tgkill": Rule(0, (pid,)),
         "prlimit64": Rule(0, (0, pid)),

@@ -57,7 +57,8 @@ def test_a_folder_is_deleted_however_deep_it_is(tmp_path: Path, levels: int) -> 
 
 
 def test_a_process_that_is_gone_uses_nothing() -> None:
-    assert _usage(2**22 + 1) == (0, 0)
-    resident, threads = _usage(os.getpid())
+    assert _usage(2**22 + 1) == (0, 0, False)
+    resident, threads, headless = _usage(os.getpid())
+    assert not headless
     assert resident > 1 << 20
     assert threads >= 1

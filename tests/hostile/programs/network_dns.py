@@ -11,11 +11,11 @@ def attack():
     for look_up in (lambda: socket.getaddrinfo("escaped.invalid", 80), lambda: socket.gethostbyname("escaped.invalid")):
         try:
             look_up()
-        except OSError:
+        except (OSError, LookupError, ImportError):
             continue
         raise RuntimeError("ESCAPED name server")
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(QUERY, ("127.0.0.1", int("{UDP_PORT}")))
-    except OSError:
+    except (OSError, LookupError, ImportError):
         return

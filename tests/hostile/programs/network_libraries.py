@@ -15,5 +15,5 @@ def attack():
     ):
         try:
             way()
-        except OSError:
+        except (OSError, LookupError, ImportError):
             continue

@@ -10,5 +10,5 @@ def attack():
     try:
         with socket.create_connection(("127.0.0.1", int("{TCP_PORT}")), timeout=2) as sock:
             sock.sendall(b"ESCAPED")
-    except OSError:
+    except (OSError, LookupError, ImportError):
         return

@@ -11,5 +11,5 @@ def attack():
         try:
             with socket.create_connection((host, int("{TCP6_PORT}")), timeout=2) as sock:
                 sock.sendall(b"ESCAPED")
-        except OSError:
+        except (OSError, LookupError, ImportError):
             continue

@@ -13,11 +13,11 @@ def attack():
         try:
             process = multiprocessing.get_context(method).Process(target=int)
             process.start()
-        except (OSError, EOFError):
+        except (OSError, EOFError, ImportError):
             continue
         raise RuntimeError("ESCAPED " + method)
     try:
         torch.multiprocessing.get_context("fork").Process(target=int).start()
-    except OSError:
+    except (OSError, ImportError):
         return
     raise RuntimeError("ESCAPED torch.multiprocessing")
