@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from replication.durable import seal
 from replication.record import canonical_json, read_document
 from replication.settings import require, typed
 
@@ -170,13 +171,17 @@ class Certificate:
 
     def to_json(self) -> str:
         """The certificate as canonical JSON text."""
-        return canonical_json({"schema": SCHEMA, **dataclasses.asdict(self)}) + "\n"
+        document = {"schema": SCHEMA, **dataclasses.asdict(self)}
+        return canonical_json({**document, "seal": seal(document)}) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Certificate:
-        """Read a certificate, checked field by field. Raises InputError naming `where` and the field."""
+        """Read a certificate. Raises InputError naming `where`, and the field that is wrong or the seal."""
         data = read_document(text, SCHEMA, "certificate", where)
+        intact = data.pop("seal", None) == seal({"schema": SCHEMA, **data})
         checks = data.get("checks")
         if isinstance(checks, Mapping):  # canonical JSON sorts the keys
             data["checks"] = {check: checks[check] for check in CHECKS if check in checks} | dict(checks)
-        return typed(cls, data, where)
+        certificate = typed(cls, data, where)
+        require(intact, f"{where}: altered since it was written")
+        return certificate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 import threading
@@ -154,12 +156,21 @@ def main(program: str, run: Callable[[Sequence[str]], None]) -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(HELP.format(program=program))
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     threading.excepthook = _thread_failed
     try:
         run(sys.argv[1:])
     except InputError as error:
         sys.exit(_fail(f"{program}: {error}", 2))
+    except BrokenPipeError:
+        if not _reader_gone():
+            raise
+        null = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):  # or the interpreter complains when it flushes them
+            os.dup2(null, descriptor)
+        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         sys.exit(
             _fail(
@@ -167,6 +178,14 @@ def main(program: str, run: Callable[[Sequence[str]], None]) -> None:
                 130,
             )
         )
+
+
+def _reader_gone() -> bool:
+    """Whether nobody reads our output on, as behind `| head`."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

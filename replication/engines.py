@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Queue
 from typing import Generic, TypeVar
 
-from replication.processes import EngineSettings, Stopped, WarmWorker
+from replication.processes import EngineSettings, Stopped, WarmWorker, WorkerEnded
+from replication.settings import InputError
 from replication.watchdog import POLL_SECONDS
 
+RESTARTS = 3  # of a worker that somebody kills again and again
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -57,6 +59,7 @@ def _serve_slot(
     work: Callable[[WarmWorker, Item], Result | None],
     results: Queue[tuple[Item, Result]],
 ) -> None:
+    restarts = 0
     while True:
         try:
             item = waiting.popleft()
@@ -66,6 +69,17 @@ def _serve_slot(
             result = work(worker, item)
         except Stopped:
             return
+        except WorkerEnded as ended:
+            if restarts == RESTARTS:
+                raise InputError(f"{ended}, {restarts + 1} times: is this machine out of memory?") from ended
+            restarts += 1
+            waiting.appendleft(item)
+            try:
+                worker.restart()
+            except Stopped:
+                return
+            continue
+        restarts = 0
         if result is None:
             if worker.stopping:
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -129,7 +128,8 @@ class Progress:
             / f"{planned.candidate.name}-seed{planned.spec.seed}-{planned.run_id[:8]}"
         )
         with writing(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            for old in folder.glob("*"):  # the folder stays: without locks, another machine may be writing there
+                old.unlink(missing_ok=True)
             writer = _summary_writer(folder)
 
         def on_steps(first: int, losses: np.ndarray) -> None:

@@ -191,7 +191,10 @@ class Bench:
             answers.append(_checked_probe(header))
 
         header = self._header("probe", planned, seats=1)
-        ended = worker.run(header, [], take, self.settings.limits(self.settings.time_floor_seconds), files=[])
+        for _ in range(2):
+            ended = worker.run(header, [], take, self.settings.limits(self.settings.time_floor_seconds), files=[])
+            if answers or not _killed_from_outside(ended):
+                break
         if answers:
             return answers[0]
         return Probe(parameters=None, flops_per_step=None, seconds_per_step=None, error=explain(ended))
@@ -225,9 +228,10 @@ class Bench:
             with Path(str(self.train_tokens.filename)).open("rb") as text:
                 given = arrays if saved is None else [*arrays, saved]
                 ended = worker.run(header, given, answer.take, limits, files=[text.fileno()])
-            if answer.failure is None or answer.failure["status"] != "bad_checkpoint":
+            if answer.failure is not None and answer.failure["status"] == "bad_checkpoint":
+                checkpoint.drop(answer.failure["error"])
+            elif answer.done or answer.failure is not None or not _killed_from_outside(ended):
                 break
-            checkpoint.drop(answer.failure["error"])
         return self._record(planned, probe, answer, ended, started, time.monotonic() - began)
 
     def _record(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from replication.corpus import Corpus, read_windows
-from replication.durable import write_atomic
+from replication.durable import seal, write_atomic
 from replication.settings import InputError, require
 
 FORMAT = 1  # part of the cache key: raise it when the same input gives other numbers
@@ -86,15 +86,17 @@ def ngram_reference(
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = corpus.folder / f"ngram-{digest[:32]}.json"
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))["nats"]
-        return {int(order): loss for order, loss in kept.items()}
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["seal"] == seal(kept):
+            return {int(order): loss for order, loss in kept["nats"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not there yet, or unreadable: count again
+        pass  # not there yet, unreadable or altered: count again
     windows = read_windows(corpus.open("val"), offsets, sequence_length)
     train = corpus.open("train")[: settings.max_train_tokens]
     losses = ngram_loss(train, windows, settings.orders, vocab_size=corpus.vocab_size)
     try:
-        write_atomic(path, json.dumps({**key, "nats": losses}, indent=2, sort_keys=True).encode())
+        kept = {**key, "nats": {str(order): loss for order, loss in losses.items()}}
+        write_atomic(path, json.dumps({**kept, "seal": seal(kept)}, indent=2, sort_keys=True).encode())
     except OSError as error:
         raise InputError(f"the n-gram reference cannot be kept in {corpus.folder}: {error}") from error
     return losses

@@ -72,6 +72,10 @@ class Stopped(Exception):
     """The engine is closing (Ctrl-C); the job in hand has no result."""
 
 
+class WorkerEnded(Exception):
+    """The warm worker is gone, or one of its children before its job began; the job in hand has no result."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     """How a job's process ended."""
@@ -93,6 +97,7 @@ class Job:
         self.scratch = scratch
         self.layers: dict[Layer, str] = {}
         self.ended: Ended | None = None
+        self._killed = False
         self._memory_bytes = limits.memory_bytes
         self.watch = Watchdog(pid, sock, memory, scratch, limits, most)
 
@@ -113,6 +118,17 @@ class Job:
         except ConnectionError:
             return None
 
+    def kill(self) -> None:
+        """End the process and clear up after it, once."""
+        if self._killed:
+            return
+        self._killed = True
+        kill_group(self.pid)
+        self.watch.stop()
+        self.socket.close()
+        os.close(self.memory)
+        clear(self.scratch)
+
     def has_ended(self) -> bool:
         """Whether the process ended before anybody here killed it; asked of one that hung up, so may be just dying."""
         for _ in range(20):
@@ -130,11 +146,24 @@ class WarmWorker:
     """A process with PyTorch loaded that forks one child a job. Used by one thread at a time."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        self._control, theirs = socket.socketpair()
-        self._home = tempfile.TemporaryDirectory(prefix="archaudit-worker-", ignore_cleanup_errors=True)
         self.settings, self.stopping = settings, False
         self._children: set[int] = set()
         self._jobs = 0
+        self._launch()
+
+    def restart(self) -> None:
+        """A new process in place of one that is gone. Raises Stopped where `close` was called."""
+        self._kill()
+        if not self.stopping:
+            self._launch()
+        if self.stopping:
+            self._kill()
+            raise Stopped
+
+    def _launch(self) -> None:
+        settings = self.settings
+        self._control, theirs = socket.socketpair()
+        self._home = tempfile.TemporaryDirectory(prefix="archaudit-worker-", ignore_cleanup_errors=True)
         access = Access(read=readable_libraries(), write=(self._home.name,), device=settings.resolved_device())
         launcher = containment_launcher(settings.containment, access)
         with theirs:
@@ -164,6 +193,7 @@ class WarmWorker:
 
         Raises:
             Stopped: `close` was called meanwhile.
+            WorkerEnded: it was not us who ended it; `restart` helps.
         """
         refused, culprit, hung_up = None, None, True
         with self.jobs(limits, header["seats"] + 1, trainer=True) as (trainer, *hosts):
@@ -212,8 +242,9 @@ class WarmWorker:
                 self._confirm(job)
             yield jobs
         finally:
-            for job in jobs:
-                self._end(job)
+            with contextlib.ExitStack() as stack:  # each, whatever happens to another
+                for job in jobs:
+                    stack.callback(self._end, job)
         if self.stopping:
             raise Stopped
 
@@ -250,21 +281,17 @@ class WarmWorker:
         if frame is None:
             if self.stopping:
                 raise Stopped
-            raise RuntimeError("a process ended while it confined itself")
+            raise WorkerEnded("a process ended while it confined itself")
         job.layers = checked_layers(frame[0].get("layers"), self.settings.containment)
 
     def _end(self, job: Job, *, by_itself: bool = False) -> None:
         """Kill a process and clear up after it, once."""
         if job.ended is not None:
             return
-        kill_group(job.pid)
-        job.watch.stop()
+        job.kill()
+        self._children.discard(job.pid)
         self._ask("r", job.pid, [])
         _, status, peak = self._read_control()
-        self._children.discard(job.pid)
-        job.socket.close()
-        os.close(job.memory)
-        clear(job.scratch)
         killed_for = job.watch.killed_for
         job.ended = Ended(
             killed_for=killed_for,
@@ -283,7 +310,7 @@ class WarmWorker:
         except ConnectionError:
             if self.stopping:
                 raise Stopped from None
-            raise
+            raise WorkerEnded(f"the warm worker ended (exit code {self._process.wait()})") from None
 
     def _read_control(self) -> tuple[int, int, int]:
         data = b""
@@ -295,7 +322,7 @@ class WarmWorker:
             if not piece:
                 if self.stopping:
                     raise Stopped
-                raise RuntimeError(f"the warm worker ended (exit code {self._process.wait()})")
+                raise WorkerEnded(f"the warm worker ended (exit code {self._process.wait()})")
             data += piece
         pid, status, peak = CONTROL.unpack(data)
         return pid, status, peak
@@ -303,8 +330,12 @@ class WarmWorker:
     def close(self) -> None:
         """Kill the worker and the job in hand."""
         self.stopping = True
+        self._kill()
+
+    def _kill(self) -> None:
         for pid in list(self._children):
             kill_group(pid)
+        self._children.clear()
         self._process.kill()
         self._process.wait()
         clear(Path(self._home.name))

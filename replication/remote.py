@@ -108,7 +108,7 @@ class RemoteMixers:
         A later process must build parameters of the same form, and gets their values.
         """
         self._seat = seat
-        send(seat.job, {"kind": "build", **self._build, "activations": self._activations})
+        self._send({"kind": "build", **self._build, "activations": self._activations})
         header, _ = self._receive("built")
         told = {key: header.get(key) for key in ("parameters", "trained", "layers")}
         if self._told is None:

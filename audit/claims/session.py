@@ -23,7 +23,7 @@ from audit.claims.registry import Registry, read_registry
 from audit.consistency.checks import consistency
 from audit.finding import Finding
 from audit.manifest import manifest, plan_sha256
-from audit.report import write_report
+from audit.report import lasting_name, write_report
 from audit.sheets import SheetTable
 from audit.single_seed import page as log_page
 from audit.single_seed.log import LoopLog
@@ -96,7 +96,7 @@ def run_verify_claims(overrides: Sequence[str]) -> None:
     )
     print(claims_page.verdict_lines(found), claims_page.summary(found), sep="\n")
     print(*(log_page.summary(log, judged[log.file], settings.audit) for log in logs), sep="\n")
-    print(f"report: {report.parent.parent / 'latest' / report.name}")
+    print(f"report: {lasting_name(report)}")
 
 
 def examine(evidence: ClaimEvidence, registry: Registry, stored: pd.DataFrame) -> Examined:

@@ -14,7 +14,7 @@ from audit.calibrate import CALIBRATION, CalibrationStatus, calibration_status, 
 from audit.evidence import Evidence, printable
 from audit.finding import Finding
 from audit.manifest import manifest
-from audit.report import write_report
+from audit.report import lasting_name, write_report
 from audit.rerun import page as rerun_page
 from audit.rerun.audit import audit, methods_in_use
 from audit.rerun.leaks import leak_summary
@@ -74,7 +74,7 @@ def run_replicate(overrides: Sequence[str]) -> None:
     )
     print(verdict_table(findings))
     print(*rerun_page.summary(findings), leak_summary(evidence), sep="\n")
-    print(f"report: {report.parent.parent / 'latest' / report.name}")
+    print(f"report: {lasting_name(report)}")
 
 
 def leak_table(arms: Sequence[Candidate], certificates: Mapping[str, Certificate]) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 from audit import threshold
 from audit.calibrate import CALIBRATION, calibration_status, read_calibration
 from audit.manifest import manifest
-from audit.report import write_report
+from audit.report import lasting_name, write_report
 from audit.sources import archive, asi_arch, zoo
 from audit.sources.zoo import MixedSettings, ZooSettings
 from audit.threshold import page as threshold_page
@@ -115,7 +115,7 @@ def run_audit_threshold(overrides: Sequence[str]) -> None:
     )
     print(*origin, about.archive_note, verdict_table(findings), sep="\n")
     print(*summary(evidence, findings, session.published_note, session.audit), sep="\n")
-    print(f"report: {report.parent.parent / 'latest' / report.name}")
+    print(f"report: {lasting_name(report)}")
 
 
 def open_session(overrides: Sequence[str]) -> Session:

@@ -11,21 +11,22 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from replication.corpus.encoding import Encoder
-from replication.corpus.shards import SPLITS, Corpus, corpus_sha256, load, seal, token_dtype
-from replication.durable import sync_folder, write_synced
+from replication.corpus.shards import SPLITS, Corpus, corpus_sha256, load, token_dtype
+from replication.durable import exclusive, seal, sync_folder, write_synced
 from replication.settings import InputError, require
 
 FORMAT = 1  # part of every key: raise it when the same settings give other shards
 BATCH_BYTES = 4 * 2**20
+ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ def load_or_build(settings: Any, source: Source, cache_root: Path) -> Corpus:
         return corpus
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent / f"{key}.lock"):
+        with exclusive(parent / f"{key}.lock", wait=True):
             if (corpus := load(folder)) is not None:
                 return corpus
             _build(settings, source, folder)
@@ -123,10 +124,9 @@ def load_or_build(settings: Any, source: Source, cache_root: Path) -> Corpus:
 
 
 def _build(settings: Any, source: Source, folder: Path) -> None:
-    part = folder.with_name(f"{folder.name}.part")  # ours alone while we hold the lock
-    if part.exists():  # a build was killed here
-        shutil.rmtree(part)
+    part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     part.mkdir()
+    _clear_leftovers(part)
     try:
         meta = {
             "name": settings.name,
@@ -144,12 +144,24 @@ def _build(settings: Any, source: Source, folder: Path) -> None:
         text = json.dumps({**meta, "seal": seal(meta)}, indent=2, sort_keys=True) + "\n"
         write_synced(part / "meta.json", text.encode())
         sync_folder(part)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.replace(folder)
+        try:
+            part.replace(folder)
+        except OSError:
+            if load(folder) is None:  # torn; else another machine's, on a file system without locks
+                shutil.rmtree(folder)
+                part.replace(folder)
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _clear_leftovers(part: Path) -> None:
+    """Remove what killed builds left beside `part`: what nobody has written to for a while, by the disk's own clock."""
+    for other in part.parent.glob(f"{part.name.partition('.')[0]}.*part"):
+        with contextlib.suppress(OSError):
+            written = max(path.stat().st_mtime for path in [other, *other.iterdir()])
+            if part.stat().st_mtime - written > ABANDONED_SECONDS:
+                shutil.rmtree(other)
 
 
 def _write_shards(source: Source, folder: Path) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from replication.durable import seal
 from replication.settings import require
 
 SPLITS = ("train", "val", "test")
@@ -86,12 +87,6 @@ def corpus_sha256(meta: dict[str, Any]) -> str:
     lines = [f"vocab {meta['vocab_size']}"]
     lines += [f"{name} {s['tokens']} {s['bytes']} {s['sha256']}" for name, s in sorted(meta["splits"].items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def seal(meta: dict[str, Any]) -> str:
-    """Hash of the whole description but for the seal itself, so that a change to any part of it is seen."""
-    rest = {name: value for name, value in meta.items() if name != "seal"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

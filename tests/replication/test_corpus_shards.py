@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,8 @@ def test_what_a_killed_build_left_is_cleared_away(settings: FilesSettings, tmp_p
     left_over = tmp_path / "corpus" / f"{folder.name}.part"
     left_over.mkdir(parents=True)
     (left_over / "train.bin").write_bytes(b"half")
+    for path in (left_over / "train.bin", left_over):
+        os.utime(path, (1e9, 1e9))
     assert prepare(settings, tmp_path).folder.name == folder.name
     assert not left_over.exists()
 

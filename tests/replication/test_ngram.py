@@ -105,8 +105,11 @@ def test_the_reference_is_kept_beside_the_corpus_and_keyed_by_its_settings(tmp_p
     assert losses == ngram_loss(corpus.open("train"), windows, (1, 3), vocab_size=256)
     kept = list(corpus.folder.glob("ngram-*.json"))
     assert len(kept) == 1
+    written = kept[0].stat().st_mtime_ns
+    assert ngram_reference(corpus, offsets, 32, settings) == losses
+    assert kept[0].stat().st_mtime_ns == written, "the second call reads what was kept"
     kept[0].write_text(kept[0].read_text().replace(str(losses[3]), "0.125"))
-    assert ngram_reference(corpus, offsets, 32, settings)[3] == 0.125, "the second call reads what was kept"
+    assert ngram_reference(corpus, offsets, 32, settings) == losses, "an altered number is not believed"
     kept[0].write_text("{torn")
     assert ngram_reference(corpus, offsets, 32, settings) == losses
     fewer = ngram_reference(corpus, offsets, 32, NgramSettings(orders=(1, 3), max_train_tokens=500))

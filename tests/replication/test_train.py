@@ -305,26 +305,37 @@ def test_one_thread_and_two_give_the_same_bytes(rig: Any, two_threads: WarmWorke
     assert one.val_loss == two.val_loss
 
 
-def test_a_run_whose_worker_is_killed_resumes_in_another_process_to_the_same_bytes(
-    rig: Any, two_threads: WarmWorker
-) -> None:
+def test_a_run_whose_trainer_is_killed_goes_on_from_its_checkpoint_to_the_same_bytes(rig: Any) -> None:
     steps = 150
     whole, curve = rig.measure(work=make(rig.folder / "whole"), steps=steps)
     assert whole.status == "ok"
-    work, bench = make(rig.folder / "killed"), rig.bench(checkpoint_seconds=0.0)
+    work, starts = make(rig.folder / "killed"), []
     killer = threading.Thread(target=kill_after_checkpoint, args=(rig.worker, work / "checkpoint"))
     killer.start()
-    killed, _ = rig.measure(work=work, bench=bench, steps=steps)
-    killer.join()
-    assert killed.status == "out_of_memory"  # as a rule; it is tried again
-    assert killed.error == "killed from outside before its result, as the system does where memory runs out"
-    done = steps_in(work / "checkpoint")
-    assert 3 <= done < steps
-    starts: list[tuple[int, int]] = []
-    resumed, again = rig.measure(
-        work=work, bench=bench, worker=two_threads, steps=steps, on_steps=lambda f, new: starts.append((f, len(new)))
+    killed, again = rig.measure(
+        work=work,
+        bench=rig.bench(checkpoint_seconds=0.0),
+        steps=steps,
+        on_steps=lambda first, new: starts.append(len(new)) if first == 0 else None,
     )
-    assert starts[0] == (0, done)
+    killer.join()
+    assert (killed.status, killed.error) == ("ok", None)
+    assert 3 <= starts[-1] < steps  # the second time, from the checkpoint
+    assert again.tobytes() == curve.tobytes()
+    assert killed.val_loss == whole.val_loss
+
+
+def test_a_run_that_another_process_began_goes_on_to_the_same_bytes(rig: Any, two_threads: WarmWorker) -> None:
+    whole, curve = rig.measure(work=make(rig.folder / "whole"))
+    work, bench = make(rig.folder / "begun"), rig.bench(checkpoint_seconds=0.0)
+
+    def stop(first: int, new: np.ndarray) -> None:
+        if first + len(new) > 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        rig.measure(work=work, bench=bench, on_steps=stop)
+    resumed, again = rig.measure(work=work, bench=bench, worker=two_threads)
     assert again.tobytes() == curve.tobytes()
     assert resumed.val_loss == whole.val_loss
 
