@@ -131,6 +131,7 @@ def _be_session(case: str, log: str, arguments: list[str], temporary: str, injec
     os.environ |= {"TMPDIR": temporary, "OMP_NUM_THREADS": "1"}
     tempfile.tempdir = None
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a test run under nohup is deaf to it
     for injection in injections:
         injection()
     os.chdir(case)

@@ -231,12 +231,12 @@ def test_limits_hold_memory_file_size_files_and_threads(folder: Path, user: int 
             done.set()
 
     actions: dict[str, Action] = {
-        "memory": lambda: bytearray(1 << 30),
+        "memory": lambda: bytearray(8 << 30),
         "file": write,
         "files": lambda: [os.dup(0) for _ in range(100)],
         "more memory": lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 40, 1 << 40)),
     }
-    layers, outcomes = tried(folder, {**actions, "threads": many_threads}, user=user, memory_bytes=512 << 20)
+    layers, outcomes = tried(folder, {**actions, "threads": many_threads}, user=user, memory_bytes=4 << 30)
     threads = outcomes.pop("threads")
     assert outcomes.pop("more memory") == "not allowed to raise maximum limit"
     assert outcomes == {"memory": "MemoryError", "file": "EFBIG", "files": "EMFILE"}
