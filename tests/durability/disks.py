@@ -46,8 +46,12 @@ class Disk:
 
     def protect(self) -> None:
         """From now on nothing new can be written, as when a disk fails; files that are open go on."""
-        self._mount("--bind", str(self.folder), str(self.folder))
-        self._mount("-o", "remount,bind,ro", str(self.folder))
+        aside = self.folder.with_name(f"{self.folder.name}-protected")
+        aside.mkdir(exist_ok=True)
+        self._mount("--bind", str(self.folder), str(aside))
+        self._mount("-o", "remount,bind,ro", str(aside))
+        self._mount("--bind", str(aside), str(self.folder))  # in one step: nobody writes there now
+        self._enter("umount", str(aside))
 
     def release(self) -> None:
         """It can be written again, if it was protected."""
