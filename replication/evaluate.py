@@ -21,7 +21,9 @@ from replication.initialise import keyed_generator
 from replication.record import HonestSettings
 from replication.settings import require
 
-LOGIT_BYTES = 2 << 20  # the logits of one forward pass; small pieces stay in caches, and a fresh process pays for new memory
+LOGIT_BYTES = (
+    2 << 20
+)  # the logits of a forward pass: small pieces stay in caches, and a fresh process pays for new pages
 
 
 # Nats per token, of the mean and of one position: rounding in bfloat16 stays below.
