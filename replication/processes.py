@@ -23,7 +23,7 @@ from replication.containment import launcher as containment_launcher
 from replication.environment import clean_environment
 from replication.settings import require
 from replication.watchdog import Cause, Limits, Most, Watchdog, clear, kill_group
-from replication.wire import CONTROL, REQUEST, WireError, receive, send
+from replication.wire import CONTROL, REQUEST, StreamEnded, WireError, receive, send
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +219,7 @@ class WarmWorker:
                         hung_up = False
                         break
             except WireError as error:
-                refused, hung_up = str(error), False
+                refused, hung_up = str(error), isinstance(error, StreamEnded)
             if hung_up:
                 self._end(culprit or trainer, by_itself=(culprit or trainer).has_ended())
         return _together(trainer, hosts, culprit, refused)

@@ -31,6 +31,10 @@ class WireError(Exception):
     """The other side sent something that is no frame."""
 
 
+class StreamEnded(WireError):
+    """The other side hung up inside a frame, as a process does that is killed."""
+
+
 def send(sock: socket.socket, header: dict[str, Any], *arrays: np.ndarray) -> None:
     """Send one frame. Arrays must have a dtype of DTYPES."""
     described = [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays]
@@ -84,6 +88,6 @@ def _read(sock: socket.socket, size: int, may_end: bool = False) -> np.ndarray |
         if count == 0:
             if may_end and done == 0:
                 return None
-            raise WireError("the stream ended inside a frame")
+            raise StreamEnded("the stream ended inside a frame")
         done += count
     return data
