@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from replication.answer import checked_failure
 from replication.candidate import Candidate, read_candidate
 from replication.causality import certify, dependency, reproduce
 from replication.certificate import Certificate, CertificateSettings
@@ -25,14 +26,14 @@ from replication.durable import write_atomic
 from replication.engines import LocalEngine
 from replication.ledger import writing
 from replication.lookahead import FLOAT64, Floats, OutOfMemory, ProgramEnded, ProgramFailed
-from replication.measure import checked_failure, explain
+from replication.measure import explain
 from replication.processes import EngineSettings, Job, WarmWorker
 from replication.provenance import ROOT, code_sha256, files_sha256
 from replication.published import PublishedSettings, load_gallery
 from replication.record import canonical_json
 from replication.settings import InputError, require
 from replication.states import Mode, ProgramState
-from replication.watchdog import Limits
+from replication.watchdog import Limits, Meter
 from replication.wire import WireError
 
 SOURCES = (
@@ -65,20 +66,35 @@ def certify_all(
     found = {candidate.id: _stored(candidate, settings, engine, store) for candidate in candidates}
     waiting = list({c.id: c for c in candidates if found[c.id] is None}.values())
     if waiting:
-        with writing(store):
-            store.mkdir(parents=True, exist_ok=True)
         workers: LocalEngine[Candidate, Certificate] = LocalEngine(min(engine.slots(), len(waiting)), engine)
         with workers, tqdm(total=len(waiting), desc="causality certificates", unit="program", leave=False) as bar:
             for candidate, certificate in workers.map(
-                waiting, lambda worker, candidate: examine(worker, candidate, settings, engine)
+                waiting, lambda worker, candidate: certified(worker, candidate, settings, engine, store)
             ):
                 found[candidate.id] = certificate
-                path = _path(candidate, settings, engine, store)
-                if certificate.complete:  # else a quieter machine may do better
-                    with writing(path):
-                        write_atomic(path, certificate.to_json().encode())
                 bar.update()
     return {identity: certificate for identity, certificate in found.items() if certificate is not None}
+
+
+def certified(
+    worker: WarmWorker, candidate: Candidate, settings: CertificateSettings, engine: EngineSettings, store: Path
+) -> Certificate:
+    """The certificate of one candidate: from `store`, or made on a worker and kept there.
+
+    Raises:
+        InputError: `store` cannot be written, or the device is not there.
+        Stopped, WorkerEnded: as WarmWorker.run.
+    """
+    kept = _stored(candidate, settings, engine, store)
+    if kept is not None:
+        return kept
+    certificate = examine(worker, candidate, settings, engine)
+    if certificate.complete:  # else a quieter machine may do better
+        path = _path(candidate, settings, engine, store)
+        with writing(path):
+            store.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, certificate.to_json().encode())
+    return certificate
 
 
 def examine(
@@ -275,7 +291,7 @@ class RemoteProgram:
             raise ProgramEnded(f"failed in {STARTS} calls")
         memory = int(self._settings.memory_gib * 2**30)
         limits = Limits(seconds=seconds, memory_bytes=memory, device=self._device)
-        (self._job,) = self._stack.enter_context(self._worker.jobs(limits, 1))
+        (self._job,) = self._stack.enter_context(self._worker.jobs(limits, 1, Meter(self._device, None)))
         sizes = {"hidden_size": self._settings.hidden_size, "num_heads": self._settings.num_heads}
         self._job.send({"kind": "examine", "source": self._source, "device": self._device, **sizes})
 

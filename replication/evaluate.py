@@ -11,6 +11,7 @@ Shape suffixes: W windows, R rows, P forward passes, N examples, T time, V vocab
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,34 @@ def contradicts(gains_R: np.ndarray, gain: float, error: float | None) -> bool:
     return moved or (error is not None and gain > max(CONTRADICTING_MEAN, 5.0 * error))
 
 
+def hits(logits_NTV: np.ndarray, targets_NT: np.ndarray) -> np.ndarray:
+    """Whether the likeliest token, the first of equals, is the one that follows; bool [N, T]."""
+    right: np.ndarray = logits_NTV.argmax(axis=-1) == targets_NT
+    return right
+
+
+def accuracies(
+    answers: Mapping[str, np.ndarray], hits_WT: np.ndarray, rows: HonestRows | None, honest_R: np.ndarray
+) -> dict[str, float]:
+    """Task -> share of right answers, less what seeing ahead adds to it at the rows' positions, if it adds anything.
+
+    Args:
+        answers: task -> bool [W, T], which positions count; of each task at least one, and one of the rows'.
+        hits_WT: whether the token after each position was foretold.
+        rows: of the honest evaluation; None where there is none.
+        honest_R: whether the token after each row's scored position was foretold.
+    """
+    found = {}
+    for task, mask in answers.items():
+        share = float(hits_WT[mask].mean())
+        if rows is not None:
+            own = mask[rows.windows, rows.positions]
+            ordinary = hits_WT[rows.windows[own], rows.positions[own]].mean()
+            share = max(0.0, share - max(0.0, float(ordinary - honest_R[own].mean())))
+        found[task] = share
+    return found
+
+
 def bits_per_byte(nats_per_token: float, bytes_per_token: float) -> float:
     """Cross-entropy in bits per byte of the underlying text."""
     return nats_per_token / (math.log(2) * bytes_per_token)
@@ -98,25 +127,32 @@ def honest_rows(
     settings: HonestSettings,
     vocab_size: int,
     key: str,
+    answers: Mapping[str, np.ndarray],
 ) -> HonestRows:
     """The rows of the honest evaluation; a function of its arguments alone.
 
-    Positions are stratified over time and spread evenly over the windows; each gets `settings.draws` rows with other
-    text. No pass holds two rows of a window, and the rows of a window come in the order of their positions: so
-    neither the other rows of a batch nor anything kept from earlier calls can hold what follows a scored position.
-    The one exception: where evaluation windows touch, the first token of one is the last target of the one before.
+    Positions are stratified over time and spread evenly over the windows; where only some positions count, as many are
+    drawn for each task. Each gets `settings.draws` rows with other text. No pass holds two rows of a window, and the
+    rows of a window come in the order of their positions: so neither the other rows of a batch nor anything kept from
+    earlier calls can hold what follows a scored position. The one exception: where evaluation windows touch, the first
+    token of one is the last target of the one before.
 
     Args:
         inputs_WT: the evaluation windows without their last target, int64.
         train_tokens: the training split, one-dimensional.
         key: no program may know it: one that knew the positions could look ahead everywhere else.
+        answers: task -> bool [W, T], which positions count.
 
     Raises:
         InputError: the training split is shorter than a window.
     """
     count, length = inputs_WT.shape
     require(len(train_tokens) >= length, f"the train split has {len(train_tokens)} tokens; one window takes {length}")
-    windows, positions = _sample(count, length, settings.positions, keyed_generator(0, f"honest positions {key}"))
+    generator = keyed_generator(0, f"honest positions {key}")
+    if all(mask.all() for mask in answers.values()):
+        windows, positions = _sample(count, length, settings.positions, generator)
+    else:
+        windows, positions = _sample_answers(answers, settings.positions, generator)
     windows, positions = np.repeat(windows, settings.draws), np.repeat(positions, settings.draws)
     order, passes = _arrange(windows, positions, rows_per_pass(length, vocab_size))
     windows, positions = windows[order], positions[order]
@@ -134,6 +170,18 @@ def _sample(count: int, length: int, wanted: int, generator: Generator) -> tuple
     rounds = -(-total // count)
     windows = np.concatenate([generator.permutation(count) for _ in range(rounds)])[:total]
     return windows, np.minimum(positions, length - 1)
+
+
+def _sample_answers(
+    answers: Mapping[str, np.ndarray], wanted: int, generator: Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Window and position of each sample: of each task the same number, at least one, without repetition."""
+    chosen = []
+    for mask in answers.values():
+        places = np.argwhere(mask)
+        chosen.append(generator.permutation(places)[: max(1, wanted // len(answers))])
+    windows, positions = np.concatenate(chosen).T
+    return windows, positions
 
 
 def _arrange(windows_R: np.ndarray, positions_R: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

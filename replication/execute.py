@@ -130,7 +130,7 @@ class Progress:
         with writing(folder):
             for old in folder.glob("*"):  # the folder stays: without locks, another machine may be writing there
                 old.unlink(missing_ok=True)
-            writer = _summary_writer(folder)
+            writer = summary_writer(folder)
 
         def on_steps(first: int, losses: np.ndarray) -> None:
             self._advance(planned, first + len(losses))
@@ -163,7 +163,7 @@ class Progress:
         self._bar.set_postfix_str(f"{self._done}/{self._runs} runs{failed}")
 
 
-def _summary_writer(folder: Path) -> Any:
+def summary_writer(folder: Path) -> Any:
     """A TensorBoard writer, or None where tensorboard is not installed (a bare GPU machine)."""
     try:
         from torch.utils.tensorboard import SummaryWriter

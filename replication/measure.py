@@ -1,4 +1,4 @@
-"""One run from the parent's side: hand the job to a worker, check what comes back, score it, make the record."""
+"""One run from the parent's side: hand the job to a worker, and make the record of what it answers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from replication.answer import Answer, Monitor, checked_failure, number, whole
 from replication.candidate import Candidate
 from replication.checkpoint import Checkpoint
-from replication.corpus import Corpus, evaluation_windows, read_windows
-from replication.evaluate import (
-    HonestRows,
-    NonFiniteLogits,
-    bits_per_byte,
-    contradicts,
-    estimate_leak_gain,
-    honest_rows,
-    leak_gains,
-    negative_log_likelihood,
-)
+from replication.corpus import Corpus, answer_positions, evaluation_windows, read_windows
+from replication.evaluate import bits_per_byte, honest_rows
 from replication.processes import Ended, EngineSettings, WarmWorker
 from replication.provenance import code_commit, hardware, now, version_of
 from replication.record import RunRecord, RunSpec, Scale, Status
+from replication.settings import require
+from replication.watchdog import Meter
 from replication.wire import WireError
 
-MAX_TEXT = 500
-WORKER_STATUSES = ("diverged", "out_of_memory", "crashed", "bad_checkpoint")  # what a process may say of a job
 VERSIONS = ("torch", "numpy", "einops", "flash-linear-attention", "triton")
 
 
@@ -59,123 +51,6 @@ class Probe:
     error: str | None
 
 
-@dataclass
-class _Answer:
-    """What a worker has sent so far; every frame is checked against what the job may send."""
-
-    spec: RunSpec
-    targets: np.ndarray  # [windows, T]
-    rows: HonestRows | None
-    on_steps: Callable[[int, np.ndarray], None]
-    save: Callable[[bytes], None]
-    curve: np.ndarray
-    steps: int = 0
-    restored_steps: int = 0  # from a checkpoint, so not of this process's time
-    parameters: int | None = None
-    notes: tuple[str, ...] = ()
-    training_began: float | None = None
-    training_ended: float | None = None
-    scored: int = 0  # windows
-    honest_scored: int = 0  # rows
-    finite: bool = True
-    done: bool = False
-    failure: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        self.losses = np.full(self.targets.shape, np.nan)
-        self.honest_losses = np.full(0 if self.rows is None else len(self.rows.inputs), np.nan)
-
-    def take(self, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
-        """Accept one frame. Raises WireError where it is not what the protocol says."""
-        kind = header["kind"]
-        if kind == "model":
-            self.parameters, self.notes = _whole(header, "parameters"), _texts(header, "notes")
-            self.training_began = time.monotonic()
-        elif kind == "steps":
-            self._take_steps(_whole(header, "first"), _one(arrays), restored=header.get("restored") is True)
-        elif kind == "honest":
-            self._take_honest(_whole(header, "first"), _one(arrays))
-        elif kind == "logits":
-            self._take_logits(_whole(header, "first"), _one(arrays))
-        elif kind == "checkpoint":
-            self.save(_one(arrays).tobytes())
-        elif kind == "failed":
-            self.failure = checked_failure(header)
-        elif kind == "done":
-            self.done = self.scored == len(self.targets) and self._trained and self._honest_complete
-        else:
-            raise WireError(f"unexpected frame {str(kind)[:40]!r}")
-
-    def _take_steps(self, first: int, losses: np.ndarray, *, restored: bool) -> None:
-        if first != self.steps or losses.ndim != 1 or first + len(losses) > len(self.curve):
-            raise WireError("loss curve out of order")
-        if losses.dtype != np.float32 or not np.isfinite(losses).all():
-            raise WireError("loss curve with other values than finite float32")
-        self.curve[first : first + len(losses)] = losses
-        self.steps += len(losses)
-        self.training_ended = time.monotonic()
-        if restored:
-            self.restored_steps, self.training_began = len(losses), self.training_ended
-        self.on_steps(first, losses)
-
-    @property
-    def _trained(self) -> bool:
-        return self.steps == self.spec.scale.steps
-
-    @property
-    def _honest_complete(self) -> bool:
-        return self.honest_scored == len(self.honest_losses)
-
-    def _take_honest(self, first: int, logits: np.ndarray) -> None:
-        expected = (len(logits), self.spec.corpus.vocab_size) if logits.ndim == 2 else None
-        in_order = self._trained and self.scored == len(self.targets) and first == self.honest_scored
-        if self.rows is None or not in_order or logits.shape != expected:
-            raise WireError("honest logits out of order or of the wrong shape")
-        if not 0 < len(logits) <= len(self.honest_losses) - first:
-            raise WireError("honest logits of another number of rows")
-        part = slice(first, first + len(logits))
-        targets = self.targets[self.rows.windows[part], self.rows.positions[part]]
-        self.honest_losses[part] = self._score(logits[:, None], targets[:, None])[:, 0]
-        self.honest_scored += len(logits)
-
-    def _take_logits(self, first: int, logits: np.ndarray) -> None:
-        expected = (len(logits), self.targets.shape[1], self.spec.corpus.vocab_size) if logits.ndim == 3 else None
-        if (
-            not self._trained
-            or first != self.scored
-            or logits.shape != expected
-            or not 0 < len(logits) <= len(self.targets) - first
-        ):
-            raise WireError("logits out of order or of the wrong shape")
-        part = slice(first, first + len(logits))
-        self.losses[part] = self._score(logits, self.targets[part])
-        self.scored += len(logits)
-
-    def _score(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Losses of `targets`; NaN, and `finite` is false from then on, where a logit is not finite."""
-        try:
-            return negative_log_likelihood(logits, targets)
-        except NonFiniteLogits:
-            self.finite = False
-            return np.full(targets.shape, np.nan)
-
-    def scores(self) -> dict[str, float | None]:
-        """The losses of a complete answer as the record names them, in nats per token."""
-        loss = float(self.losses.mean())
-        if self.rows is None:
-            return {"val_loss": loss, "honest_loss": loss, "leak_gain": None, "leak_gain_se": None}
-        gain, error = estimate_leak_gain(self.rows, self.honest_losses, self.losses)
-        # a loss below both is no merit: only a program that means to be lucky has a gain far below 0
-        return {"val_loss": loss, "honest_loss": loss + max(gain, 0.0), "leak_gain": gain, "leak_gain_se": error}
-
-    def looks_ahead(self) -> bool | None:
-        """Whether a complete answer shows a dependence on what follows a position; None where none was looked for."""
-        if self.rows is None:
-            return None
-        gains = leak_gains(self.rows, self.honest_losses, self.losses)
-        return contradicts(gains, *estimate_leak_gain(self.rows, self.honest_losses, self.losses))
-
-
 class Bench:
     """Measures planned runs of one corpus with one engine's settings."""
 
@@ -191,8 +66,9 @@ class Bench:
             answers.append(_checked_probe(header))
 
         header = self._header("probe", planned, seats=1)
+        limits, meter = self.settings.limits(self.settings.time_floor_seconds), Meter(planned.spec.device, None)
         for _ in range(2):
-            ended = worker.run(header, [], take, self.settings.limits(self.settings.time_floor_seconds), files=[])
+            ended = worker.run(header, [], take, limits, files=[], meter=meter)
             if answers or not _killed_from_outside(ended):
                 break
         if answers:
@@ -206,36 +82,39 @@ class Bench:
         probe: Probe,
         work: Path,
         on_steps: Callable[[int, np.ndarray], None],
+        monitor: Monitor | None = None,
     ) -> tuple[RunRecord, np.ndarray]:
         """Train and score one run; returns its record and its loss curve (float32, nats per token)."""
         spec, scale = planned.spec, planned.spec.scale
-        windows = read_windows(self.corpus.open("val"), self.evaluation_offsets(scale), scale.sequence_length)
+        windows, tasks = self.evaluation(scale)
         inputs, targets = np.ascontiguousarray(windows[:, :-1]), windows[:, 1:]
         rows, arrays = None, [inputs]
         if spec.honest is not None:
             key = f"{spec.sampling_key} {spec.candidate} {spec.seed}"  # none can learn from another run what it is for
-            rows = honest_rows(inputs, self.train_tokens, spec.honest, spec.corpus.vocab_size, key)
+            rows = honest_rows(inputs, self.train_tokens, spec.honest, spec.corpus.vocab_size, key, tasks)
             arrays += [rows.inputs, rows.positions, rows.passes]
         checkpoint = Checkpoint(work / "checkpoint", self.warn)
         limits = self.settings.limits(self._time_limit(planned, probe))
+        meter = Meter(spec.device, None if monitor is None else monitor.cpu_seconds)
         started, began = now(), time.monotonic()
         for _ in range(2):
-            answer = _Answer(spec, targets, rows, on_steps, checkpoint.save, np.full(scale.steps, np.nan, np.float32))
+            curve = np.full(scale.steps, np.nan, np.float32)
+            answer = Answer(spec, targets, tasks, monitor, rows, on_steps, checkpoint.save, curve)
             saved = checkpoint.load()
             header = self._header("train", planned, seats=2 if rows is None else 3)
             header |= {"resumes": saved is not None, "token_dtype": str(self.train_tokens.dtype)}
             header |= {"checkpoint_seconds": self.settings.checkpoint_seconds}
             with Path(str(self.train_tokens.filename)).open("rb") as text:
                 given = arrays if saved is None else [*arrays, saved]
-                ended = worker.run(header, given, answer.take, limits, files=[text.fileno()])
+                ended = worker.run(header, given, answer.take, limits, files=[text.fileno()], meter=meter)
             if answer.failure is not None and answer.failure["status"] == "bad_checkpoint":
                 checkpoint.drop(answer.failure["error"])
             elif answer.done or answer.failure is not None or not _killed_from_outside(ended):
                 break
-        return self._record(planned, probe, answer, ended, started, time.monotonic() - began)
+        return self._record(planned, probe, answer, ended, meter, started, time.monotonic() - began)
 
     def _record(
-        self, planned: Planned, probe: Probe, answer: _Answer, ended: Ended, started: str, seconds: float
+        self, planned: Planned, probe: Probe, answer: Answer, ended: Ended, meter: Meter, started: str, seconds: float
     ) -> tuple[RunRecord, np.ndarray]:
         spec = planned.spec
         status, error, step = _outcome(answer, ended)
@@ -254,11 +133,13 @@ class Bench:
             **scores,
             looks_ahead=answer.looks_ahead() if status == "ok" else None,
             bits_per_byte=None if honest is None else bits_per_byte(honest, self.corpus.bytes_per_token["val"]),
+            benchmarks=answer.benchmarks() if status == "ok" else {},
             steps_done=answer.steps,
             parameters=answer.parameters or probe.parameters,
             flops=None if probe.flops_per_step is None else probe.flops_per_step * spec.scale.steps,
             tokens_per_second=done_tokens / training if training > 0 else None,
             wall_seconds=seconds,
+            cpu_seconds=meter.cpu_seconds,
             peak_memory_bytes=ended.peak_memory_bytes,
             hardware=hardware(spec.device),
             versions={name: version_of(name) for name in VERSIONS},
@@ -280,6 +161,19 @@ class Bench:
             scale=scale.name,
         )
 
+    def evaluation(self, scale: Scale) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The validation windows of a scale [W, T + 1], and task -> which of their targets count for it [W, T].
+
+        Raises:
+            InputError: the corpus is too small for the scale, or no window holds a whole episode of a task.
+        """
+        windows = read_windows(self.corpus.open("val"), self.evaluation_offsets(scale), scale.sequence_length)
+        tasks = answer_positions(self.corpus, windows)
+        for task, mask in tasks.items():
+            where = f"scale.{scale.name}: its {len(windows)} evaluation windows of {scale.sequence_length} tokens"
+            require(bool(mask.any()), f"{where} hold no whole episode of {task} of corpus '{self.corpus.name}'")
+        return windows, tasks
+
     def _header(self, kind: str, planned: Planned, seats: int) -> dict[str, Any]:
         return {
             "kind": kind,
@@ -295,7 +189,7 @@ class Bench:
         return min(limit, self.settings.time_ceiling_seconds)  # the estimate rests on the program's own speed
 
 
-def _outcome(answer: _Answer, ended: Ended) -> tuple[Status, str | None, int | None]:
+def _outcome(answer: Answer, ended: Ended) -> tuple[Status, str | None, int | None]:
     """Status, error and step of a job, from what it sent and how it ended."""
     if answer.failure is not None:
         status = answer.failure["status"]
@@ -307,6 +201,10 @@ def _outcome(answer: _Answer, ended: Ended) -> tuple[Status, str | None, int | N
         return "diverged", "non-finite logits in the final evaluation", answer.spec.scale.steps
     if ended.killed_for == "time":
         return "timed_out", explain(ended), None
+    if ended.killed_for == "compute":
+        assert answer.monitor is not None
+        unit = "CPU seconds of all its processes" if answer.spec.device == "cpu" else "seconds"
+        return "too_slow", f"stopped when it had used more than {answer.monitor.cpu_seconds:.4g} {unit}", None
     if ended.killed_for == "memory" or _killed_from_outside(ended):
         return "out_of_memory", explain(ended), None
     return "crashed", explain(ended), None
@@ -338,48 +236,8 @@ def _checked_probe(header: dict[str, Any]) -> Probe:
     if header["kind"] != "probe":
         raise WireError(f"unexpected frame {str(header['kind'])[:40]!r}")
     return Probe(
-        parameters=_whole(header, "parameters"),
-        flops_per_step=_number(header, "flops_per_step"),
-        seconds_per_step=_number(header, "seconds_per_step"),
+        parameters=whole(header, "parameters"),
+        flops_per_step=number(header, "flops_per_step"),
+        seconds_per_step=number(header, "seconds_per_step"),
         error=None,
     )
-
-
-def checked_failure(header: dict[str, Any]) -> dict[str, Any]:
-    """Status, error (one printable line) and step of a `failed` frame. Raises WireError where it is malformed."""
-    status, error, step = header.get("status"), header.get("error"), header.get("step")
-    if status not in WORKER_STATUSES or not isinstance(error, str) or not (step is None or type(step) is int):
-        raise WireError("malformed failure")
-    return {"status": status, "error": _line(error), "step": step}
-
-
-def _whole(header: dict[str, Any], key: str) -> int:
-    value = header.get(key)
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise WireError(f"{key} is no whole number")
-    return value
-
-
-def _number(header: dict[str, Any], key: str) -> float:
-    value = header.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e300:
-        raise WireError(f"{key} is no number")
-    return float(value)
-
-
-def _texts(header: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = header.get(key)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise WireError(f"{key} is no list of texts")
-    return tuple(_line(item) for item in value[:20])
-
-
-def _line(text: str) -> str:
-    """One printable line: what a candidate says ends up on terminals and in reports."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:MAX_TEXT]
-
-
-def _one(arrays: list[np.ndarray]) -> np.ndarray:
-    if len(arrays) != 1:
-        raise WireError("expected one array")
-    return arrays[0]

@@ -22,7 +22,7 @@ from replication.containment import Access, ContainmentSettings, Layer, checked_
 from replication.containment import launcher as containment_launcher
 from replication.environment import clean_environment
 from replication.settings import require
-from replication.watchdog import Cause, Limits, Most, Watchdog, clear, kill_group
+from replication.watchdog import Cause, Limits, Meter, Most, Watchdog, clear, kill_group
 from replication.wire import CONTROL, REQUEST, StreamEnded, WireError, receive, send
 
 
@@ -91,7 +91,9 @@ class Ended:
 class Job:
     """A process of a worker, to talk to. One that is gone takes what is sent and answers nothing."""
 
-    def __init__(self, pid: int, sock: socket.socket, memory: int, scratch: Path, limits: Limits, most: Most) -> None:
+    def __init__(
+        self, pid: int, sock: socket.socket, memory: int, scratch: Path, limits: Limits, most: Most, meter: Meter
+    ) -> None:
         self.pid, self.socket = pid, sock
         self.memory = memory  # the descriptor of a file in memory that the process has, too
         self.scratch = scratch
@@ -99,7 +101,7 @@ class Job:
         self.ended: Ended | None = None
         self._killed = False
         self._memory_bytes = limits.memory_bytes
-        self.watch = Watchdog(pid, sock, memory, scratch, limits, most)
+        self.watch = Watchdog(pid, sock, memory, scratch, limits, most, meter)
 
     def send(self, header: dict[str, Any], *arrays: np.ndarray) -> None:
         """Send a frame."""
@@ -184,19 +186,21 @@ class WarmWorker:
         limits: Limits,
         *,
         files: Sequence[int],
+        meter: Meter,
     ) -> Ended:
         """Run one job of a trainer; `on_frame` gets every frame of its answer and may raise WireError to reject it.
 
         Args:
             header: its `seats` is the number of processes for the candidate's code, which the trainer uses in turn.
             files: descriptors that the trainer gets besides.
+            meter: counts what the processes use, and ends the job when that is too much.
 
         Raises:
             Stopped: `close` was called meanwhile.
             WorkerEnded: it was not us who ended it; `restart` helps.
         """
         refused, culprit, hung_up = None, None, True
-        with self.jobs(limits, header["seats"] + 1, trainer=True) as (trainer, *hosts):
+        with self.jobs(limits, header["seats"] + 1, meter, trainer=True) as (trainer, *hosts):
             try:
                 for host in hosts:
                     precision = header["spec"]["scale"]["matmul_precision"]
@@ -225,7 +229,7 @@ class WarmWorker:
         return _together(trainer, hosts, culprit, refused)
 
     @contextlib.contextmanager
-    def jobs(self, limits: Limits, count: int, *, trainer: bool = False) -> Iterator[list[Job]]:
+    def jobs(self, limits: Limits, count: int, meter: Meter, *, trainer: bool = False) -> Iterator[list[Job]]:
         """Confined processes; they are killed on leaving, and how they ended is then known.
 
         trainer: the first of them runs no candidate code, and may open the libraries on a CPU.
@@ -237,7 +241,7 @@ class WarmWorker:
         jobs: list[Job] = []
         try:
             for place in range(count):
-                jobs.append(self._start(limits, trusted=trainer and place == 0))
+                jobs.append(self._start(limits, meter, trusted=trainer and place == 0))
             for job in jobs:
                 self._confirm(job)
             yield jobs
@@ -248,7 +252,7 @@ class WarmWorker:
         if self.stopping:
             raise Stopped
 
-    def _start(self, limits: Limits, *, trusted: bool) -> Job:
+    def _start(self, limits: Limits, meter: Meter, *, trusted: bool) -> Job:
         """Fork a process and have it confine itself, before it is told anything of a candidate."""
         ours, theirs = socket.socketpair()
         self._jobs += 1
@@ -260,7 +264,7 @@ class WarmWorker:
         pid = self._read_control()[0]
         self._children.add(pid)
         containment = self.settings.containment
-        job = Job(pid, ours, memory, scratch, limits, Most.of(containment))
+        job = Job(pid, ours, memory, scratch, limits, Most.of(containment), meter)
         told = {"access": asdict(self._access(str(scratch), trusted)), "settings": asdict(containment)}
         threads, memory_bytes = self.settings.threads, limits.memory_bytes
         job.send({"kind": "confine", "scratch": str(scratch), "threads": threads, "memory_bytes": memory_bytes, **told})
@@ -291,7 +295,8 @@ class WarmWorker:
         job.kill()
         self._children.discard(job.pid)
         self._ask("r", job.pid, [])
-        _, status, peak = self._read_control()
+        _, status, peak, cpu_seconds = self._read_control()
+        job.watch.meter.ended(job.pid, cpu_seconds)
         killed_for = job.watch.killed_for
         job.ended = Ended(
             killed_for=killed_for,
@@ -312,7 +317,7 @@ class WarmWorker:
                 raise Stopped from None
             raise WorkerEnded(f"the warm worker ended (exit code {self._process.wait()})") from None
 
-    def _read_control(self) -> tuple[int, int, int]:
+    def _read_control(self) -> tuple[int, int, int, float]:
         data = b""
         while len(data) < CONTROL.size:
             try:
@@ -324,8 +329,8 @@ class WarmWorker:
                     raise Stopped
                 raise WorkerEnded(f"the warm worker ended (exit code {self._process.wait()})")
             data += piece
-        pid, status, peak = CONTROL.unpack(data)
-        return pid, status, peak
+        pid, status, peak, cpu_seconds = CONTROL.unpack(data)
+        return pid, status, peak, cpu_seconds
 
     def close(self) -> None:
         """Kill the worker and the job in hand."""

@@ -18,9 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # The sources that decide the numbers of a run; candidates have a hash of their own.
 NUMERIC_SOURCES = (
     "kernels/**/*.py",
+    "replication/answer.py",
     "replication/candidate.py",
     "replication/compat/*.py",
+    "replication/corpus/__init__.py",  # which positions count
     "replication/corpus/batches.py",
+    "replication/corpus/recall.py",
     "replication/environment.py",
     "replication/evaluate.py",
     "replication/exchange.py",

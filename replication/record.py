@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from replication.settings import InputError, require, typed
 
-SCHEMA = "archaudit.run/3"
+SCHEMA = "archaudit.run/4"
 
 Status = Literal["ok", "diverged", "leaky", "too_slow", "out_of_memory", "crashed", "timed_out"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -156,11 +156,13 @@ class RunRecord:
     looks_ahead: bool | None  # whether some sampled position depended on what follows it; None where not measured
     leak_gain_se: float | None  # its standard error over windows; None where there is none, or only one window
     bits_per_byte: float | None  # of the honest loss: the score that counts
+    benchmarks: dict[str, float]  # task -> share of right answers, less what seeing ahead adds; empty for a failure
     steps_done: int
     parameters: int | None
     flops: float | None  # forward and backward of all steps; matmuls and convolutions
     tokens_per_second: float | None
     wall_seconds: float  # of the last process that worked on it
+    cpu_seconds: float  # user and system time of its processes, failed tries included
     peak_memory_bytes: int | None
     hardware: str
     versions: dict[str, str]
@@ -177,9 +179,12 @@ class RunRecord:
         if self.status != "ok":
             none = (*scores, *leak) == (None,) * 6
             require(none, f"{where}: a failure has a status and no score, got {(*scores, *leak)}")
+            require(not self.benchmarks, f"{where}: a failure has a status and no accuracies, got {self.benchmarks}")
             return
         sound = all(score is not None and math.isfinite(score) for score in scores)
         require(sound, f"{where}: status ok needs finite scores, got {scores}")
+        shares = bool(self.benchmarks) and all(0 <= share <= 1 for share in self.benchmarks.values())
+        require(shares, f"{where}: status ok needs accuracies between 0 and 1, got {self.benchmarks}")
         if self.spec.honest is None:
             same = self.honest_loss == self.val_loss and leak == (None, None, None)
             require(same, f"{where}: a certified program has its ordinary loss and no leak gain, got {leak}")

@@ -16,7 +16,8 @@ from typing import Literal
 from replication.containment import ContainmentSettings
 
 POLL_SECONDS = 0.1
-Cause = Literal["time", "memory", "thread", "disk"]
+TICKS = os.sysconf("SC_CLK_TCK")
+Cause = Literal["time", "memory", "thread", "disk", "compute"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,41 @@ class Most:
         return cls(threads=settings.threads, scratch_bytes=int(settings.scratch_mib * 2**20))
 
 
+class Meter:
+    """The compute of the processes of one run together: CPU seconds, or seconds since it began on a GPU.
+
+    Args:
+        most: how much they may use before they are killed; None: as much as they like.
+    """
+
+    def __init__(self, device: Literal["cpu", "cuda"], most: float | None) -> None:
+        self.most = most
+        self._began = time.monotonic() if device == "cuda" else None
+        self._living: dict[int, float] = {}
+        self._ended = 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Used so far, by processes that live as last looked."""
+        return self._ended + sum(list(self._living.values()))
+
+    def look(self, pid: int) -> None:
+        """Take down what a living process has used."""
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            self._living[pid] = (int(fields[11]) + int(fields[12])) / TICKS
+
+    def ended(self, pid: int, cpu_seconds: float) -> None:
+        """Take down what a process used in its whole life."""
+        self._living.pop(pid, None)
+        self._ended += cpu_seconds
+
+    def spent(self) -> bool:
+        """Whether it was more than they may use."""
+        used = self.cpu_seconds if self._began is None else time.monotonic() - self._began
+        return self.most is not None and used > self.most
+
+
 class Watchdog:
     """Kills a job's process group when it outlasts its time or outgrows a limit, and ends its conversation.
 
@@ -48,10 +84,14 @@ class Watchdog:
         sock: the parent's end of the conversation.
         memory: descriptor of the file in memory that the process has.
         scratch: its work folder.
+        meter: of the run that it is a process of.
     """
 
-    def __init__(self, pid: int, sock: socket.socket, memory: int, scratch: Path, limits: Limits, most: Most) -> None:
+    def __init__(
+        self, pid: int, sock: socket.socket, memory: int, scratch: Path, limits: Limits, most: Most, meter: Meter
+    ) -> None:
         self.killed_for: Cause | None = None
+        self.meter = meter
         self._pid, self._socket, self._memory, self._scratch = pid, sock, memory, scratch
         self._limits, self._most = limits, most
         self._deadline = time.monotonic() + limits.seconds
@@ -71,6 +111,9 @@ class Watchdog:
     def _exceeded(self) -> Cause | None:
         if time.monotonic() > self._deadline:
             return "time"
+        self.meter.look(self._pid)
+        if self.meter.spent():
+            return "compute"
         resident, threads, headless = _usage(self._pid)
         if headless:
             return "thread"

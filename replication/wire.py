@@ -20,7 +20,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "uint8": np.dtype("u1"),
 }
 REQUEST = struct.Struct("<cq")  # to a warm worker: b"f" fork a job, or b"r" reap the child of that pid
-CONTROL = struct.Struct("<qqq")  # a warm worker on its child: pid, wait status, peak resident bytes
+CONTROL = struct.Struct("<qqqd")  # a warm worker on its child: pid, wait status, peak resident bytes, CPU seconds
 MAX_HEADER = 8 << 20
 MAX_DIMENSIONS = 16
 MAX_ARRAYS = 4 << 30  # bytes of all arrays of a frame

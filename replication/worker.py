@@ -60,7 +60,7 @@ def serve(control: socket.socket) -> None:
         request, pid = REQUEST.unpack(message)
         if request == b"r":
             _, status, usage = os.wait4(pid, 0)
-            control.sendall(CONTROL.pack(pid, status, usage.ru_maxrss * 1024))
+            control.sendall(CONTROL.pack(pid, status, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime))
             continue
         pid = os.fork()
         if pid == 0:
@@ -68,7 +68,7 @@ def serve(control: socket.socket) -> None:
             _play(socket.socket(fileno=descriptors[0]), descriptors[1])
         for descriptor in descriptors:
             os.close(descriptor)
-        control.sendall(CONTROL.pack(pid, 0, 0))
+        control.sendall(CONTROL.pack(pid, 0, 0, 0.0))
 
 
 def _load_what_candidates_import() -> None:

@@ -1,8 +1,8 @@
 """Text to memory-mapped token shards, and which tokens a step reads.
 
-Three kinds: `embedded` (the default: source code that every installation has), `files` (the user's own) and
-`hub` (Hugging Face `datasets`). `corpus_settings` checks the `corpus` group of the configuration, `prepare`
-makes the shards.
+Four kinds: `embedded` (the default: source code that every installation has), `files` (the user's own), `hub`
+(Hugging Face `datasets`) and `recall` (synthetic). `corpus_settings` checks the `corpus` group of the configuration,
+`prepare` makes the shards.
 """
 
 from __future__ import annotations
@@ -10,22 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from replication.corpus import embedded, files, hub
+import numpy as np
+
+from replication.corpus import embedded, files, hub, recall
 from replication.corpus.batches import batch_offsets, evaluation_windows, read_windows, train_batch
 from replication.corpus.build import Source, load_or_build
 from replication.corpus.embedded import EmbeddedSettings
 from replication.corpus.files import FilesSettings
 from replication.corpus.hub import HubSettings
+from replication.corpus.recall import RecallSettings
 from replication.corpus.shards import SPLITS, Corpus
 from replication.settings import InputError, typed
 
-CorpusSettings = EmbeddedSettings | FilesSettings | HubSettings
+CorpusSettings = EmbeddedSettings | FilesSettings | HubSettings | RecallSettings
 
 __all__ = [
     "SPLITS",
     "Corpus",
     "CorpusSettings",
+    "answer_positions",
     "batch_offsets",
+    "chance_levels",
     "corpus_settings",
     "describe",
     "evaluation_windows",
@@ -44,7 +49,9 @@ def corpus_settings(mapping: Mapping[str, object], where: str = "corpus") -> Cor
         return typed(FilesSettings, mapping, where)
     if kind == "hub":
         return typed(HubSettings, mapping, where)
-    raise InputError(f"{where}.kind: expected one of embedded, files, hub; got {kind!r}")
+    if kind == "recall":
+        return typed(RecallSettings, mapping, where)
+    raise InputError(f"{where}.kind: expected one of embedded, files, hub, recall; got {kind!r}")
 
 
 def prepare(settings: CorpusSettings, cache_root: Path) -> Corpus:
@@ -66,7 +73,26 @@ def _source(settings: CorpusSettings) -> Source:
         return embedded.source(settings)
     if isinstance(settings, FilesSettings):
         return files.source(settings)
+    if isinstance(settings, RecallSettings):
+        return recall.source(settings)
     return hub.source(settings)
+
+
+def answer_positions(corpus: Corpus, windows: np.ndarray) -> dict[str, np.ndarray]:
+    """Task -> bool [W, T]: which targets of `windows` (tokens [W, T + 1]) count for it.
+
+    Text has one task, "next_token", for which all count.
+    """
+    if corpus.kind == "recall":
+        return recall.answer_positions(typed(RecallSettings, corpus.settings, "corpus"), windows)
+    return {"next_token": np.ones((len(windows), windows.shape[1] - 1), dtype=bool)}
+
+
+def chance_levels(corpus: Corpus) -> dict[str, float]:
+    """Task -> accuracy of one that has learnt nothing of it: of text, one that always says the commonest token."""
+    if corpus.kind == "recall":
+        return recall.chance_levels(typed(RecallSettings, corpus.settings, "corpus"))
+    return {"next_token": float(np.bincount(corpus.open("val")).max() / corpus.tokens["val"])}
 
 
 def describe(corpus: Corpus) -> str:
@@ -83,6 +109,12 @@ def describe(corpus: Corpus) -> str:
             " repeated names and copying within a few hundred bytes. It is little text, in one programming"
             " language, by few projects: not a language benchmark, and no evidence about natural language,"
             " knowledge or larger scales."
+        )
+    if corpus.kind == "recall":
+        return (
+            f"Corpus '{corpus.name}': synthetic episodes of {', '.join(recall.TASKS)}, {corpus.vocab_size} tokens in"
+            f" all: {sizes}. Only answers count. It shows whether a small model recalls what it was shown a moment ago,"
+            " and nothing about language."
         )
     unit = "read byte by byte" if corpus.vocab_size == 256 else f"as tokens of a vocabulary of {corpus.vocab_size:,}"
     origin = "files given by the user" if corpus.kind == "files" else "a Hugging Face dataset"

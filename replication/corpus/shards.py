@@ -27,7 +27,7 @@ class Corpus:
     sha256 is a hash over the three shards, the vocabulary size and the byte counts: equal hash, equal numbers
     in a run. `bytes_per_token`, `tokens` and `documents` map a split (train, val, test) to its value. bits
     per byte = (nats per token) / ln 2 / bytes_per_token; a byte-level corpus has 1.0, its separators being
-    bytes of the stream. `packages` holds the versions that the tokens depend on.
+    bytes of the stream. `packages` holds the versions that the tokens depend on, `settings` what it was made from.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Corpus:
     tokens: dict[str, int]
     documents: dict[str, int]
     packages: dict[str, str]
+    settings: dict[str, Any]
 
     def open(self, split: str) -> np.memmap:
         """The tokens of `split`, read-only, shape [tokens], uint8, uint16 or uint32 by vocabulary size."""
@@ -79,6 +80,7 @@ def load(folder: Path) -> Corpus | None:
         tokens={name: splits[name]["tokens"] for name in SPLITS},
         documents={name: splits[name]["documents"] for name in SPLITS},
         packages=meta["packages"],
+        settings=meta["settings"],
     )
 
 

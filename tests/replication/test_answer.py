@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from replication.answer import Answer
 from replication.evaluate import HonestRows
-from replication.measure import _Answer, _checked_probe
+from replication.measure import _checked_probe
 from replication.wire import WireError
 
 
 @pytest.fixture
-def answer(rig: Any) -> _Answer:
+def answer(rig: Any) -> Answer:
     spec = rig.spec(steps=3)
     targets, curve = np.zeros((4, 32), dtype=np.int64), np.full(3, np.nan, np.float32)
-    return _Answer(spec, targets, None, lambda first, losses: None, lambda state: None, curve)
+    return Answer(spec, targets, everywhere(targets), None, None, lambda first, losses: None, lambda state: None, curve)
 
 
 @pytest.fixture
-def honest_answer(rig: Any) -> _Answer:
+def honest_answer(rig: Any) -> Answer:
     """Trained and evaluated, with five honest rows to score: the windows 0 to 3, and 0 again."""
     targets, curve = np.arange(4 * 32).reshape(4, 32), np.full(3, np.nan, np.float32)
     rows = HonestRows(
@@ -31,12 +32,15 @@ def honest_answer(rig: Any) -> _Answer:
         positions=np.array([2, 30, 31, 0, 3]),
         passes=np.array([4, 1]),
     )
-    answer = _Answer(
-        rig.spec(steps=3, honest=rig.honest), targets, rows, lambda first, losses: None, lambda state: None, curve
-    )
+    spec, tasks = rig.spec(steps=3, honest=rig.honest), everywhere(targets)
+    answer = Answer(spec, targets, tasks, None, rows, lambda first, losses: None, lambda state: None, curve)
     answer.take({"kind": "steps", "first": 0}, [losses(3)])
     answer.take({"kind": "logits", "first": 0}, [logits(4)])
     return answer
+
+
+def everywhere(targets: np.ndarray) -> dict[str, np.ndarray]:
+    return {"next_token": np.ones(targets.shape, dtype=bool)}
 
 
 def losses(count: int) -> np.ndarray:
@@ -47,7 +51,7 @@ def logits(windows: int, length: int = 32, vocabulary: int = 256) -> np.ndarray:
     return np.zeros((windows, length, vocabulary), dtype=np.float32)
 
 
-def test_an_answer_in_order_is_scored(answer: _Answer) -> None:
+def test_an_answer_in_order_is_scored(answer: Answer) -> None:
     answer.take({"kind": "model", "parameters": 5, "notes": ["a"]}, [])
     answer.take({"kind": "steps", "first": 0}, [losses(2)])
     answer.take({"kind": "steps", "first": 2}, [losses(1)])
@@ -60,7 +64,7 @@ def test_an_answer_in_order_is_scored(answer: _Answer) -> None:
     assert answer.scores() == {"val_loss": loss, "honest_loss": loss, "leak_gain": None, "leak_gain_se": None}
 
 
-def test_honest_logits_are_scored_against_the_token_after_each_rows_position(honest_answer: _Answer) -> None:
+def test_honest_logits_are_scored_against_the_token_after_each_rows_position(honest_answer: Answer) -> None:
     sure = np.zeros((5, 256), dtype=np.float32)
     sure[np.arange(5), [2, 62, 95, 96, 3]] = 100.0  # window * 32 + position is the target there
     honest_answer.take({"kind": "honest", "first": 0}, [sure[:4]])
@@ -86,14 +90,14 @@ def test_honest_logits_are_scored_against_the_token_after_each_rows_position(hon
     ],
 )
 def test_honest_logits_of_another_shape_or_place_are_refused(
-    honest_answer: _Answer, first: int, array: np.ndarray
+    honest_answer: Answer, first: int, array: np.ndarray
 ) -> None:
     with pytest.raises(WireError, match="honest logits"):
         honest_answer.take({"kind": "honest", "first": first}, [array])
     assert np.isnan(honest_answer.honest_losses).all()
 
 
-def test_honest_logits_come_once_and_after_the_others(honest_answer: _Answer, answer: _Answer) -> None:
+def test_honest_logits_come_once_and_after_the_others(honest_answer: Answer, answer: Answer) -> None:
     honest = np.zeros((5, 256), dtype=np.float32)
     with pytest.raises(WireError, match="logits out of order"):
         honest_answer.take({"kind": "logits", "first": 0}, [logits(4)])
@@ -110,7 +114,7 @@ def test_honest_logits_come_once_and_after_the_others(honest_answer: _Answer, an
         answer.take({"kind": "honest", "first": 0}, [honest])
 
 
-def test_an_answer_without_its_honest_logits_is_not_done(honest_answer: _Answer) -> None:
+def test_an_answer_without_its_honest_logits_is_not_done(honest_answer: Answer) -> None:
     honest_answer.take({"kind": "honest", "first": 0}, [np.zeros((4, 256), dtype=np.float32)])
     honest_answer.take({"kind": "done"}, [])
     assert not honest_answer.done
@@ -144,7 +148,7 @@ def test_an_answer_without_its_honest_logits_is_not_done(honest_answer: _Answer)
         ({"kind": "failed", "status": "crashed", "error": "", "step": "1"}, []),
     ],
 )
-def test_a_frame_out_of_protocol_is_refused(answer: _Answer, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
+def test_a_frame_out_of_protocol_is_refused(answer: Answer, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
     with pytest.raises(WireError):
         answer.take(header, arrays)
     assert not answer.done
@@ -162,13 +166,13 @@ def test_a_frame_out_of_protocol_is_refused(answer: _Answer, header: dict[str, A
         (0, logits(4)[0]),
     ],
 )
-def test_logits_of_another_shape_or_place_are_refused(answer: _Answer, first: int, array: np.ndarray) -> None:
+def test_logits_of_another_shape_or_place_are_refused(answer: Answer, first: int, array: np.ndarray) -> None:
     answer.take({"kind": "steps", "first": 0}, [losses(3)])
     with pytest.raises(WireError, match="logits out of order or of the wrong shape"):
         answer.take({"kind": "logits", "first": first}, [array])
 
 
-def test_an_answer_that_claims_to_be_done_early_is_not(answer: _Answer) -> None:
+def test_an_answer_that_claims_to_be_done_early_is_not(answer: Answer) -> None:
     answer.take({"kind": "done"}, [])
     answer.take({"kind": "steps", "first": 0}, [losses(3)])
     answer.take({"kind": "logits", "first": 0}, [logits(3)])
@@ -176,7 +180,7 @@ def test_an_answer_that_claims_to_be_done_early_is_not(answer: _Answer) -> None:
     assert not answer.done
 
 
-def test_the_error_of_a_worker_is_kept_as_one_printable_line(answer: _Answer) -> None:
+def test_the_error_of_a_worker_is_kept_as_one_printable_line(answer: Answer) -> None:
     text = json.loads('"\\u001b[2Ja\\nb\\ud800\\u202e ' + "c" * 600 + '"')
     answer.take({"kind": "failed", "status": "crashed", "error": text, "step": None}, [])
     assert answer.failure is not None

@@ -143,7 +143,7 @@ def test_a_write_that_fails_leaves_nothing_and_says_so_in_one_line(settings: Fil
 
 
 def test_an_unknown_kind_and_an_unknown_setting_are_named() -> None:
-    with pytest.raises(InputError, match=r"corpus\.kind: expected one of embedded, files, hub; got 'web'"):
+    with pytest.raises(InputError, match=r"corpus\.kind: expected one of embedded, files, hub, recall; got 'web'"):
         corpus_settings({"kind": "web"})
     with pytest.raises(InputError, match=r"corpus\.colour: unknown setting"):
         corpus_settings({"kind": "files", "colour": "red"})

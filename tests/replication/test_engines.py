@@ -18,7 +18,7 @@ from replication.engines import LocalEngine
 from replication.measure import Probe
 from replication.processes import EngineSettings, Stopped, WarmWorker
 from replication.settings import InputError
-from replication.watchdog import Watchdog
+from replication.watchdog import Meter, Watchdog
 
 
 def test_closing_ends_a_slot_that_waits_for_another_process(rig: Any) -> None:
@@ -43,7 +43,7 @@ def test_a_process_that_cannot_be_watched_is_killed(rig: Any, monkeypatch: pytes
 
     monkeypatch.setattr(Watchdog, "_exceeded", fails)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    with rig.worker.jobs(rig.bench().settings.limits(60), 1) as (job,):
+    with rig.worker.jobs(rig.bench().settings.limits(60), 1, Meter("cpu", None)) as (job,):
         assert job.receive() is None
     assert job.ended.exit_status == signal.SIGKILL
 
@@ -65,7 +65,7 @@ def test_a_program_that_is_slow_to_start_with_does_not_get_all_the_time_it_asks_
 
 
 def test_processes_start_confined_and_say_how(rig: Any) -> None:
-    with rig.worker.jobs(rig.bench().settings.limits(60), 2) as jobs:
+    with rig.worker.jobs(rig.bench().settings.limits(60), 2, Meter("cpu", None)) as jobs:
         assert {tuple(job.layers) for job in jobs} == {LAYERS}
     record, _ = rig.measure(rig.source(), steps=1)
     assert tuple(record.confinement) == LAYERS
@@ -105,7 +105,8 @@ def test_closing_an_engine_ends_the_job_in_hand(rig: Any) -> None:
         try:
             arrays = [np.zeros((1, 32), dtype=np.int64)]
             with Path(str(rig.corpus.open("train").filename)).open("rb") as text:
-                worker.run(header, arrays, lambda *_: began.set(), bench.settings.limits(600), files=[text.fileno()])
+                limits, meter = bench.settings.limits(600), Meter("cpu", None)
+                worker.run(header, arrays, lambda *_: began.set(), limits, files=[text.fileno()], meter=meter)
         except Stopped:
             ended.set()
             raise

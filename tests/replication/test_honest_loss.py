@@ -30,7 +30,11 @@ def windows(count: int, length: int) -> np.ndarray:
 
 def rows_of(count: int, length: int, positions: int, draws: int) -> HonestRows:
     settings = HonestSettings(positions=positions, draws=draws)
-    return honest_rows(windows(count, length)[:, :-1], TRAIN, settings, 256, "key")
+    return honest_rows(windows(count, length)[:, :-1], TRAIN, settings, 256, "key", everywhere(count, length))
+
+
+def everywhere(count: int, length: int) -> dict[str, np.ndarray]:
+    return {"next_token": np.ones((count, length), dtype=bool)}
 
 
 SIZES = [(8, 32, 60, 2), (16, 64, 512, 2), (7, 5, 12, 3), (5, 6, 30, 1), (5, 6, 1000, 2), (9, 4, 3, 2), (1, 8, 4, 1)]
@@ -100,7 +104,10 @@ def test_every_key_has_a_sample_of_its_own() -> None:
     settings, given = HonestSettings(positions=60, draws=1), windows(8, 32)[:, :-1]
     samples = [
         set(zip(rows.windows.tolist(), rows.positions.tolist(), strict=True))
-        for rows in (honest_rows(given, TRAIN, settings, 256, key) for key in ("1 a 5", "1 a 6", "1 b 5", "2 a 5"))
+        for rows in (
+            honest_rows(given, TRAIN, settings, 256, key, everywhere(8, 32))
+            for key in ("1 a 5", "1 a 6", "1 b 5", "2 a 5")
+        )
     ]
     for place, one in enumerate(samples):
         for other in samples[:place]:
@@ -109,7 +116,9 @@ def test_every_key_has_a_sample_of_its_own() -> None:
 
 def test_a_training_split_shorter_than_a_window_is_an_input_error() -> None:
     with pytest.raises(InputError, match="^the train split has 5 tokens; one window takes 32$"):
-        honest_rows(windows(8, 32)[:, :-1], TRAIN[:5], HonestSettings(positions=4, draws=1), 256, "key")
+        honest_rows(
+            windows(8, 32)[:, :-1], TRAIN[:5], HonestSettings(positions=4, draws=1), 256, "key", everywhere(8, 32)
+        )
 
 
 def test_the_gain_is_the_mean_difference_and_its_error_that_of_window_means() -> None:
@@ -135,7 +144,7 @@ def test_for_a_baseline_every_honest_loss_is_the_ordinary_one_to_rounding(rig: A
     mixers = build_mixers((BASELINES / f"{name}.py").read_text(), rig.scale, 3)
     model = build_model(list(mixers.layers()), rig.scale, 256, 3).eval()
     given = np.random.default_rng(1).integers(256, size=(8, 33))
-    rows = honest_rows(given[:, :-1], rig.corpus.open("train"), rig.honest, 256, "key")
+    rows = honest_rows(given[:, :-1], rig.corpus.open("train"), rig.honest, 256, "key", everywhere(8, 32))
     targets = given[rows.windows, rows.positions + 1]
     with torch.no_grad():
         for parameter in model.parameters():

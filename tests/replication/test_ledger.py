@@ -54,11 +54,13 @@ def make_record(rig: Any, seed: int = 7, **changes: Any) -> RunRecord:
         leak_gain_se=None,
         looks_ahead=None,
         bits_per_byte=1.8,
+        benchmarks={"next_token": 0.5},
         steps_done=12,
         parameters=100,
         flops=1e9,
         tokens_per_second=1000.0,
         wall_seconds=1.5,
+        cpu_seconds=1.25,
         peak_memory_bytes=10**9,
         hardware="a processor",
         versions={},
@@ -72,7 +74,9 @@ def make_record(rig: Any, seed: int = 7, **changes: Any) -> RunRecord:
 
 
 def failure(rig: Any, status: str) -> RunRecord:
-    return make_record(rig, status=status, error="why", val_loss=None, honest_loss=None, bits_per_byte=None)
+    return make_record(
+        rig, status=status, error="why", val_loss=None, honest_loss=None, bits_per_byte=None, benchmarks={}
+    )
 
 
 def entries(ledger: Ledger, name: str) -> list[str]:
@@ -330,7 +334,7 @@ def test_a_work_folder_serves_a_run_until_it_is_cleared(ledger: Ledger) -> None:
 def test_a_run_of_an_older_schema_is_set_aside_and_measured_again(ledger: Ledger, record: RunRecord) -> None:
     ledger.store(record, CURVE, SOURCE)
     folder = ledger.root / "runs" / record.run_id
-    old = record.to_json().replace("archaudit.run/3", "archaudit.run/2").encode()
+    old = record.to_json().replace("archaudit.run/4", "archaudit.run/3").encode()
     sums = json.loads((folder / "sha256.json").read_text())
     (folder / "record.json").write_bytes(old)
     (folder / "sha256.json").write_text(json.dumps({**sums, "record.json": hashlib.sha256(old).hexdigest()}))

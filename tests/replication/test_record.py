@@ -57,11 +57,13 @@ def record(spec: RunSpec) -> RunRecord:
         leak_gain_se=None,
         looks_ahead=False,
         bits_per_byte=0.1 + 0.2,
+        benchmarks={"next_token": 0.5},
         steps_done=12,
         parameters=100,
         flops=1e9,
         tokens_per_second=1000.0,
         wall_seconds=1.5,
+        cpu_seconds=1.25,
         peak_memory_bytes=10**9,
         hardware="a processor",
         versions={"torch": "2"},
@@ -110,7 +112,7 @@ SCORES = ("val_loss", "honest_loss", "leak_gain", "leak_gain_se", "looks_ahead",
 
 @pytest.mark.parametrize("scores", [*({name: 1.0} for name in SCORES), dict.fromkeys(SCORES, 1.0)])
 def test_a_failure_with_a_score_is_refused(record: RunRecord, scores: dict[str, float]) -> None:
-    failure = {"status": "crashed", **dict.fromkeys(SCORES)}
+    failure = {"status": "crashed", **dict.fromkeys(SCORES), "benchmarks": {}}
     dataclasses.replace(record, **failure)
     with pytest.raises(InputError, match="a failure has a status and no score"):
         dataclasses.replace(record, **{**failure, **scores})
@@ -121,6 +123,17 @@ def test_a_failure_with_a_score_is_refused(record: RunRecord, scores: dict[str, 
 def test_an_ok_record_without_a_finite_score_is_refused(record: RunRecord, name: str, loss: float | None) -> None:
     with pytest.raises(InputError, match="status ok needs finite scores"):
         dataclasses.replace(record, **{name: loss})
+
+
+def test_a_failure_with_an_accuracy_is_refused(record: RunRecord) -> None:
+    with pytest.raises(InputError, match="a failure has a status and no accuracies, got {'next_token': 0.5}"):
+        dataclasses.replace(record, status="crashed", **dict.fromkeys(SCORES))
+
+
+@pytest.mark.parametrize("benchmarks", [{}, {"a": 0.5, "b": -0.1}, {"a": 1.1}, {"a": math.nan}])
+def test_an_ok_record_has_accuracies_between_0_and_1(record: RunRecord, benchmarks: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="status ok needs accuracies between 0 and 1"):
+        dataclasses.replace(record, benchmarks=benchmarks)
 
 
 @pytest.mark.parametrize("gain", [None, math.nan, math.inf])
@@ -165,9 +178,9 @@ def test_a_truncated_record_is_an_input_error(record: RunRecord) -> None:
             RunRecord.from_json(text[:length], "here")
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '"text"', '{"schema": "archaudit.run/2"}', '{"schema": "other"}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '"text"', '{"schema": "archaudit.run/3"}', '{"schema": "other"}'])
 def test_a_foreign_file_is_an_input_error(text: str) -> None:
-    with pytest.raises(InputError, match=r"^here: not a run record of schema archaudit\.run/3$"):
+    with pytest.raises(InputError, match=r"^here: not a run record of schema archaudit\.run/4$"):
         RunRecord.from_json(text, "here")
 
 

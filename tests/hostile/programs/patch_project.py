@@ -13,7 +13,8 @@ def attack():
     for module, names in (
         ("train", "train train_step learning_rate make_optimiser save_checkpoint"),
         ("evaluate", "negative_log_likelihood honest_rows estimate_leak_gain contradicts bits_per_byte"),
-        ("measure", "Bench _Answer checked_failure explain"),
+        ("measure", "Bench explain"),
+        ("answer", "Answer checked_failure"),
         ("ledger", "Ledger writing"),
         ("corpus", "train_batch batch_offsets read_windows evaluation_windows"),
     ):
