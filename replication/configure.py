@@ -56,11 +56,13 @@ class BenchSettings:
     ngram: NgramSettings
     baselines: tuple[str, ...]
     seeds: int
+    top: int
     first_seed: int
     paths: Paths
 
     def __post_init__(self) -> None:
         require(self.seeds >= 1, f"seeds: at least 1 is needed, got {self.seeds}")
+        require(self.top >= 1, f"top: at least 1 is needed, got {self.top}")
         require(self.first_seed >= 0, f"first_seed: must not be negative, got {self.first_seed}")
         require(len(self.scale) >= 1, "scale: at least one is needed")
 
@@ -109,7 +111,7 @@ def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench, dict[
     corpus = prepare(configuration.corpus, Path(settings.paths.cache))
     bench = Bench(corpus, settings.engine, warn=print)
     for scale in settings.scale.values():
-        bench.evaluation_offsets(scale)  # a corpus too small for a scale is said before anything runs
+        bench.evaluation(scale)  # a corpus too small for a scale is said before anything runs
     certificates = certify_all(arms, settings.certificate, settings.engine, ledger.root / "certificates")
     key = sampling_key(settings, ledger)
     configuration.resolved["sampling_key"] = key  # for the manifest

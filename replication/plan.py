@@ -15,6 +15,7 @@ from replication import compat
 from replication.candidate import Candidate, read_candidate
 from replication.certificate import Certificate
 from replication.corpus import Corpus
+from replication.discovered import load_discovered
 from replication.measure import Planned
 from replication.provenance import code_sha256
 from replication.published import PublishedSettings, load_published
@@ -30,8 +31,9 @@ VARIANTS = HERE / "variants"
 class CandidateSettings:
     """conf/candidates: the programs to be judged."""
 
-    source: Literal["default", "files", "published"]
+    source: Literal["default", "files", "published", "discovered"]
     paths: tuple[str, ...]
+    top: int | None  # of `discovered`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ def gather_arms(
     for name in baselines:
         require(name in known, f"baselines: unknown baseline {name!r} (known: {', '.join(known)})")
     arms = [read_candidate(BASELINES / f"{name}.py", "baseline") for name in baselines]
-    return _checked_arms([*arms, *_chosen(candidates, published)])
+    return _checked_arms([*arms, *_chosen(candidates, published, {arm.id: arm.name for arm in arms})])
 
 
 def build_plan(
@@ -78,41 +80,71 @@ def build_plan(
     as long as the scale's, that it does not look ahead; then `spot_check` says at how many positions the trained
     program is held to that.
     """
-    causal = {
-        (identity, name)
-        for identity, certificate in certificates.items()
-        for name, scale in scales.items()
-        if certificate.causal and max(certificate.settings.lengths) >= scale.sequence_length
-    }
-    reference = CorpusRef(name=corpus.name, sha256=corpus.sha256, vocab_size=corpus.vocab_size)
     runs = tuple(
-        Planned(
-            spec=RunSpec(
-                candidate=arm.id,
-                scale=scale,
-                optimiser=optimiser,
-                corpus=reference,
-                certified=(arm.id, name) in causal,
-                honest=spot_check if (arm.id, name) in causal else honest,
-                sampling_key=sampling_key,
-                seed=seed,
-                device=device,
-                threads=threads,
-                torch=torch.__version__,
-                numpy=np.__version__,
-                fla=compat.serving(device),
-                code=code_sha256(),
-            ),
-            candidate=arm,
+        plan_run(
+            arm,
+            scale,
+            seed,
+            optimiser=optimiser,
+            corpus=corpus,
+            device=device,
+            threads=threads,
+            honest=honest,
+            spot_check=spot_check,
+            sampling_key=sampling_key,
+            certificate=certificates.get(arm.id),
         )
         for seed in seeds
-        for name, scale in scales.items()
+        for scale in scales.values()
         for arm in arms
     )
     return Plan(arms=arms, runs=runs)
 
 
-def _chosen(settings: CandidateSettings, published: PublishedSettings) -> list[Candidate]:
+def plan_run(
+    arm: Candidate,
+    scale: Scale,
+    seed: int,
+    *,
+    optimiser: Optimiser,
+    corpus: Corpus,
+    device: Literal["cpu", "cuda"],
+    threads: int,
+    honest: HonestSettings,
+    spot_check: HonestSettings,
+    sampling_key: int,
+    certificate: Certificate | None,
+) -> Planned:
+    """One run; which of `honest` and `spot_check` holds is told by the arm's certificate, as for `build_plan`."""
+    causal = (
+        certificate is not None and certificate.causal and max(certificate.settings.lengths) >= scale.sequence_length
+    )
+    spec = RunSpec(
+        candidate=arm.id,
+        scale=scale,
+        optimiser=optimiser,
+        corpus=CorpusRef(name=corpus.name, sha256=corpus.sha256, vocab_size=corpus.vocab_size),
+        certified=causal,
+        honest=spot_check if causal else honest,
+        sampling_key=sampling_key,
+        seed=seed,
+        device=device,
+        threads=threads,
+        torch=torch.__version__,
+        numpy=np.__version__,
+        fla=compat.serving(device),
+        code=code_sha256(),
+    )
+    return Planned(spec=spec, candidate=arm)
+
+
+def _chosen(settings: CandidateSettings, published: PublishedSettings, baselines: Mapping[str, str]) -> list[Candidate]:
+    """The candidates that the settings ask for; `baselines` maps id to name."""
+    if settings.source == "discovered":
+        require(len(settings.paths) == 1, "candidates.paths: name the candidates.json of one search")
+        if settings.top is None:
+            raise InputError("candidates.top: say how many")
+        return load_discovered(Path(settings.paths[0]), settings.top, baselines)
     if settings.source == "published":
         return load_published(published)
     if settings.source == "default":

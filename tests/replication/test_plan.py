@@ -27,7 +27,7 @@ SPOT = HonestSettings(positions=8, draws=1)
 
 
 def files(*paths: Path | str) -> CandidateSettings:
-    return CandidateSettings(source="files", paths=tuple(map(str, paths)))
+    return CandidateSettings(source="files", paths=tuple(map(str, paths)), top=None)
 
 
 def write(folder: Path, *names: str) -> list[Path]:
@@ -59,7 +59,7 @@ def test_a_pattern_stands_for_its_files_in_order_at_any_depth(tmp_path: Path, pu
 
 
 def test_by_default_the_projects_own_variants_are_judged(published: PublishedSettings) -> None:
-    arms = gather_arms(["delta_net"], CandidateSettings(source="default", paths=()), published)
+    arms = gather_arms(["delta_net"], CandidateSettings(source="default", paths=(), top=None), published)
     assert names(arms[1:]) == sorted(path.stem for path in VARIANTS.glob("*.py") if path.stem != "__init__")
     assert len(arms) > 2
 
