@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 import yaml
 
-from loop.fitness import FitnessSettings, benchmark_term, gain_term, judge_mark, judge_term, loss_term, score
+from loop.fitness import (
+    FitnessSettings,
+    Outcome,
+    benchmark_term,
+    discards,
+    fitness,
+    gain_term,
+    judge_mark,
+    judge_term,
+    loss_term,
+    score,
+)
 from replication.settings import typed
 
 CONF = Path(__file__).parents[2] / "conf" / "fitness" / "asi_arch.yaml"
@@ -74,3 +85,39 @@ def test_a_mark_off_the_scale_is_refused(settings, mark):
 def test_settings_without_meaning_are_refused(settings, change):
     with pytest.raises(ValueError, match="fitness"):
         FitnessSettings(**{**vars(settings), **change})
+
+
+def outcome(**changes) -> Outcome:
+    values = {"loss": 4.5, "honest_loss": 4.5, "benchmark": 0.224, "mark": 5.5, "certified": True}
+    return Outcome(**(values | changes))
+
+
+def test_the_papers_fitness_is_the_mean_and_the_released_one_the_sum(settings):
+    found = fitness(outcome(), settings)
+    expected = float(score(4.5, 0.224, 5.5, settings))
+    assert found["paper"] == pytest.approx(expected / 3, rel=1e-12)
+    assert found["released_code"] == pytest.approx(expected, rel=1e-12)
+    assert found["strict"] == found["paper"]
+
+
+def test_the_strict_fitness_takes_back_what_was_seen_ahead(settings):
+    found = fitness(outcome(loss=4.3, honest_loss=4.6, certified=False), settings)
+    assert found["strict"] < fitness(outcome(loss=4.575, honest_loss=4.575), settings)["strict"] < found["paper"]
+
+
+@pytest.mark.parametrize("loss", [4.1, 5.05])
+def test_the_released_filter_leaves_no_fitness_for_losses_far_off_either_way(settings, loss):
+    found = fitness(outcome(loss=loss, honest_loss=loss), settings)
+    assert "released_code" not in found
+    assert "strict" in found
+
+
+def test_a_missing_mark_leaves_no_fitness_at_all(settings):
+    assert fitness(outcome(mark=float("nan")), settings) == {}
+
+
+def test_what_each_rule_would_have_said(settings):
+    said = discards(outcome(loss=4.575 * 0.95, certified=False), settings)
+    assert said == {"below_2": True, "below_10": False, "released_code": False, "certificate": True}
+    assert discards(outcome(benchmark=0.2), settings)["released_code"]
+    assert discards(outcome(loss=4.575 * 0.85), settings)["below_10"]
