@@ -15,6 +15,7 @@ NUMERIC = {"torch", "numpy", "pandas"}
 CORE = NUMERIC | {"filelock", "tqdm"}
 EDGE = {"hydra", "omegaconf"}
 FORMATS = {"tokenizers", "pyarrow", "datasets"}  # of the user's text: imported where a file asks for them
+MODELS = {"openai", "pypdf", "sklearn", "sqlalchemy"}  # of the loop
 REPORTING = {"scipy", "statsmodels", "matplotlib", "seaborn", "jinja2", "markupsafe", "jsonschema", "yaml"}
 
 FILES = sorted(path for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
@@ -53,6 +54,8 @@ def allowed(path: Path) -> set[str]:
     if floor == "replication":
         places = {"replication/configure.py": EDGE, "replication/corpus/": FORMATS, "replication/compat/": {"fla"}}
         return below | CORE | set().union(*(more for place, more in places.items() if name.startswith(place)))
+    if floor == "loop":
+        return below | CORE | MODELS | {"scipy", "jinja2", "jsonschema", "yaml"}
     return below | CORE | REPORTING | (FORMATS if name.startswith("audit/sources/") else set())
 
 
