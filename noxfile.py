@@ -52,6 +52,12 @@ def verify_claims(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def discover(session: nox.Session) -> None:
+    """Search for better mixers: propose, check, train, judge, explain; and the search's report (5 min)."""
+    run(session, "-m", "audit", "discover", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def calibrate(session: nox.Session) -> None:
     """Simulate coverage and error rates of every interval and test in use (an hour)."""
     run(session, "-m", "audit", "calibrate", *session.posargs)

@@ -1,4 +1,4 @@
-"""`python -m audit SESSION [overrides]`: replicate, audit_threshold, verify_claims or calibrate."""
+"""`python -m audit SESSION [overrides]`: replicate, audit_threshold, verify_claims, discover or calibrate."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ def session(name: str) -> Callable[[Sequence[str]], None]:
         from audit.threshold.session import run_audit_threshold as run_session
     elif name == "verify_claims":
         from audit.claims.session import run_verify_claims as run_session
+    elif name == "discover":
+        from audit.search.session import run_discover as run_session
     elif name == "calibrate":
         return run_calibrate
     else:
-        known = "replicate, audit_threshold, verify_claims, calibrate"
+        known = "replicate, audit_threshold, verify_claims, discover, calibrate"
         raise InputError(f"{name or 'no session'}: expected one of {known}, then overrides")
     return run_session
 

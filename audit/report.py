@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -34,25 +35,26 @@ def write_report(
     figures: Mapping[str, Figure],
     manifest: Mapping[str, Any],
     context: Mapping[str, Any],
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Write the run folder `results/<audit>/<run>` whole, or not at all, and point `latest` beside it at it.
 
     The page is `templates/<audit>.html`, given `findings`, `tables`, `figures` (inline SVG by name), `manifest` and
-    every entry of `context`. Returns the path of `report.html`.
+    every entry of `context`. `files` are further texts by their path in the folder. Returns the path of `report.html`.
 
     Raises:
         InputError: `folder` exists already, or the file system refuses the write; nothing half-written is left.
     """
     drawings = {name: svg(figure) for name, figure in figures.items()}
-    files = {
+    texts = {
         "findings.json": canonical_json(findings_document(audit, findings)),
         "manifest.json": canonical_json(manifest),
         "report.html": _page(audit, findings, tables, drawings, manifest, context),
     }
-    files |= {f"tables/{name}.csv": _csv(table) for name, table in tables.items()}
-    files |= {f"figures/{name}.svg": drawing for name, drawing in drawings.items()}
+    texts |= {f"tables/{name}.csv": _csv(table) for name, table in tables.items()}
+    texts |= {f"figures/{name}.svg": drawing for name, drawing in drawings.items()}
     try:
-        _publish(folder, files)
+        _publish(folder, {**texts, **files})
     except OSError as error:
         raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from error
     return folder / "report.html"
