@@ -20,6 +20,7 @@ from replication.corpus import Corpus, answer_positions, evaluation_windows, rea
 from replication.evaluate import bits_per_byte, honest_rows
 from replication.processes import Ended, EngineSettings, WarmWorker
 from replication.provenance import code_commit, hardware, now, version_of
+from replication.questions import QuestionRows, Questions, shares
 from replication.record import RunRecord, RunSpec, Scale, Status
 from replication.settings import require
 from replication.watchdog import Meter
@@ -52,10 +53,16 @@ class Probe:
 
 
 class Bench:
-    """Measures planned runs of one corpus with one engine's settings."""
+    """Measures planned runs of one corpus with one engine's settings; `questions` are for runs planned with them."""
 
-    def __init__(self, corpus: Corpus, settings: EngineSettings, warn: Callable[[str], None]) -> None:
-        self.corpus, self.settings, self.warn = corpus, settings, warn
+    def __init__(
+        self,
+        corpus: Corpus,
+        settings: EngineSettings,
+        warn: Callable[[str], None],
+        questions: Questions | None = None,
+    ) -> None:
+        self.corpus, self.settings, self.warn, self.questions = corpus, settings, warn, questions
         self.train_tokens = corpus.open("train")
 
     def probe(self, worker: WarmWorker, planned: Planned) -> Probe:
@@ -93,8 +100,11 @@ class Bench:
             key = f"{spec.sampling_key} {spec.candidate} {spec.seed}"  # none can learn from another run what it is for
             rows = honest_rows(inputs, self.train_tokens, spec.honest, spec.corpus.vocab_size, key, tasks)
             arrays += [rows.inputs, rows.positions, rows.passes]
+        asked = self._asked(spec)
+        if asked is not None:
+            arrays[0], targets, tasks = asked.after(inputs, targets, tasks)
         checkpoint = Checkpoint(work / "checkpoint", self.warn)
-        limits = self.settings.limits(self._time_limit(planned, probe))
+        limits = self.settings.limits(self._time_limit(planned, probe, asked))
         meter = Meter(spec.device, None if monitor is None else monitor.cpu_seconds)
         started, began = now(), time.monotonic()
         for _ in range(2):
@@ -111,16 +121,25 @@ class Bench:
                 checkpoint.drop(answer.failure["error"])
             elif answer.done or answer.failure is not None or not _killed_from_outside(ended):
                 break
-        return self._record(planned, probe, answer, ended, meter, started, time.monotonic() - began)
+        return self._record(planned, probe, answer, asked, ended, meter, started, time.monotonic() - began)
 
     def _record(
-        self, planned: Planned, probe: Probe, answer: Answer, ended: Ended, meter: Meter, started: str, seconds: float
+        self,
+        planned: Planned,
+        probe: Probe,
+        answer: Answer,
+        asked: QuestionRows | None,
+        ended: Ended,
+        meter: Meter,
+        started: str,
+        seconds: float,
     ) -> tuple[RunRecord, np.ndarray]:
         spec = planned.spec
         status, error, step = _outcome(answer, ended)
         names = ("val_loss", "honest_loss", "leak_gain", "leak_gain_se")
         scores = answer.scores() if status == "ok" else dict.fromkeys(names)
         honest = scores["honest_loss"]
+        items, note = self._answered(spec, asked, answer) if status == "ok" else ({}, ())
         training = (answer.training_ended or 0.0) - (answer.training_began or 0.0)
         done_tokens = (answer.steps - answer.restored_steps) * spec.scale.batch_size * spec.scale.sequence_length
         record = RunRecord(
@@ -133,7 +152,7 @@ class Bench:
             **scores,
             looks_ahead=answer.looks_ahead() if status == "ok" else None,
             bits_per_byte=None if honest is None else bits_per_byte(honest, self.corpus.bytes_per_token["val"]),
-            benchmarks=answer.benchmarks() if status == "ok" else {},
+            benchmarks=answer.benchmarks() | shares(items) if status == "ok" else {},
             steps_done=answer.steps,
             parameters=answer.parameters or probe.parameters,
             flops=None if probe.flops_per_step is None else probe.flops_per_step * spec.scale.steps,
@@ -144,12 +163,35 @@ class Bench:
             hardware=hardware(spec.device),
             versions={name: version_of(name) for name in VERSIONS},
             commit=code_commit(),
-            notes=answer.notes,
+            notes=answer.notes + note,
             confinement={str(layer): how for layer, how in ended.layers.items()},
             started=started,
             ended=now(),
+            items=items,
         )
         return record, answer.curve[: answer.steps]
+
+    def _asked(self, spec: RunSpec) -> QuestionRows | None:
+        """The rows of the questions that a run was planned with; None where there are none for it."""
+        if spec.questions is None or not spec.certified:
+            return None
+        assert self.questions is not None
+        assert spec.questions == self.questions.sha256
+        return self.questions.rows(spec.scale.sequence_length)
+
+    def _answered(
+        self, spec: RunSpec, asked: QuestionRows | None, answer: Answer
+    ) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Benchmark -> 1 or 0 for each question of a complete answer, and a note where something is to be said."""
+        if spec.questions is None:
+            return {}, ()
+        if asked is None or answer.looks_ahead():
+            return {}, ("lm-eval: left out, because only a certified program that holds to it can be asked",)
+        assert self.questions is not None
+        rows = slice(len(answer.targets) - len(asked.inputs), None)
+        items = self.questions.judge(asked, answer.losses[rows], answer.hits[rows])
+        told = f"lm-eval: {asked.cut} of {len(asked.inputs)} contexts are cut to fit into a row of the scale"
+        return items, ((told,) if asked.cut else ())
 
     def evaluation_offsets(self, scale: Scale) -> np.ndarray:
         """Where the validation windows of a scale start, the same for every run."""
@@ -165,8 +207,11 @@ class Bench:
         """The validation windows of a scale [W, T + 1], and task -> which of their targets count for it [W, T].
 
         Raises:
-            InputError: the corpus is too small for the scale, or no window holds a whole episode of a task.
+            InputError: the corpus is too small for the scale, no window holds a whole episode of a task, or no row an
+                answer of the questions.
         """
+        if self.questions is not None:
+            self.questions.rows(scale.sequence_length)
         windows = read_windows(self.corpus.open("val"), self.evaluation_offsets(scale), scale.sequence_length)
         tasks = answer_positions(self.corpus, windows)
         for task, mask in tasks.items():
@@ -183,8 +228,10 @@ class Bench:
             "seats": seats,
         }
 
-    def _time_limit(self, planned: Planned, probe: Probe) -> float:
-        estimate = (probe.seconds_per_step or 0.0) * planned.spec.scale.steps
+    def _time_limit(self, planned: Planned, probe: Probe, asked: QuestionRows | None) -> float:
+        scale = planned.spec.scale
+        rows = 0 if asked is None else len(asked.inputs)
+        estimate = (probe.seconds_per_step or 0.0) * (scale.steps + rows / scale.batch_size)
         limit = max(self.settings.time_floor_seconds, self.settings.time_factor * estimate)
         return min(limit, self.settings.time_ceiling_seconds)  # the estimate rests on the program's own speed
 

@@ -19,6 +19,7 @@ from replication.discovered import load_discovered
 from replication.measure import Planned
 from replication.provenance import code_sha256
 from replication.published import PublishedSettings, load_published
+from replication.questions import Questions
 from replication.record import CorpusRef, HonestSettings, Optimiser, RunSpec, Scale
 from replication.settings import InputError, require
 
@@ -114,8 +115,12 @@ def plan_run(
     spot_check: HonestSettings,
     sampling_key: int,
     certificate: Certificate | None,
+    questions: Questions | None = None,
 ) -> Planned:
-    """One run; which of `honest` and `spot_check` holds is told by the arm's certificate, as for `build_plan`."""
+    """One run; which of `honest` and `spot_check` holds is told by the arm's certificate, as for `build_plan`.
+
+    questions: of the bench, where the run is to answer them.
+    """
     causal = (
         certificate is not None and certificate.causal and max(certificate.settings.lengths) >= scale.sequence_length
     )
@@ -134,6 +139,7 @@ def plan_run(
         numpy=np.__version__,
         fla=compat.serving(device),
         code=code_sha256(),
+        questions=None if questions is None else questions.sha256,
     )
     return Planned(spec=spec, candidate=arm)
 

@@ -33,6 +33,7 @@ NUMERIC_SOURCES = (
     "replication/mixers.py",
     "replication/model.py",
     "replication/program.py",
+    "replication/questions.py",
     "replication/remote.py",
     "replication/train.py",
     "replication/trainer.py",

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from replication.settings import InputError, require, typed
 
-SCHEMA = "archaudit.run/4"
+SCHEMA = "archaudit.run/5"
 
 Status = Literal["ok", "diverged", "leaky", "too_slow", "out_of_memory", "crashed", "timed_out"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -130,6 +130,7 @@ class RunSpec:
     numpy: str  # version: initial values are its draws
     fla: str  # version of the real package, where it serves; else "stand-ins"
     code: str  # sha256 of the sources of kernels/ and replication/ that take part
+    questions: str | None = None  # sha256 of the questions that a certified program is asked besides; None: of none
 
     def __post_init__(self) -> None:
         require(self.certified or self.honest is not None, "honest: a program without a certificate needs it")
@@ -171,6 +172,7 @@ class RunRecord:
     confinement: dict[str, str]  # layer -> how it was on when the program ran, or "off: why"
     started: str  # ISO 8601, UTC
     ended: str
+    items: dict[str, str] = dataclasses.field(default_factory=dict)  # benchmark -> 1 or 0 for each of its questions
 
     def __post_init__(self) -> None:
         scores = (self.val_loss, self.honest_loss, self.bits_per_byte)
@@ -179,12 +181,15 @@ class RunRecord:
         if self.status != "ok":
             none = (*scores, *leak) == (None,) * 6
             require(none, f"{where}: a failure has a status and no score, got {(*scores, *leak)}")
-            require(not self.benchmarks, f"{where}: a failure has a status and no accuracies, got {self.benchmarks}")
+            none = not self.benchmarks and not self.items
+            require(none, f"{where}: a failure has a status and no accuracies, got {self.benchmarks} {self.items}")
             return
         sound = all(score is not None and math.isfinite(score) for score in scores)
         require(sound, f"{where}: status ok needs finite scores, got {scores}")
         shares = bool(self.benchmarks) and all(0 <= share <= 1 for share in self.benchmarks.values())
         require(shares, f"{where}: status ok needs accuracies between 0 and 1, got {self.benchmarks}")
+        sound = all(each and set(each) <= set("01") and task in self.benchmarks for task, each in self.items.items())
+        require(sound, f"{where}: items are 1 or 0 for each question of a benchmark, got {self.items}")
         if self.spec.honest is None:
             same = self.honest_loss == self.val_loss and leak == (None, None, None)
             require(same, f"{where}: a certified program has its ordinary loss and no leak gain, got {leak}")

@@ -53,6 +53,7 @@ def allowed(path: Path) -> set[str]:
         return below | NUMERIC
     if floor == "replication":
         places = {"replication/configure.py": EDGE, "replication/corpus/": FORMATS, "replication/compat/": {"fla"}}
+        places |= {"replication/questions.py": {"lm_eval"}}
         return below | CORE | set().union(*(more for place, more in places.items() if name.startswith(place)))
     if floor == "loop":
         return below | CORE | MODELS | {"scipy", "jinja2", "jsonschema", "yaml"}
