@@ -30,11 +30,11 @@ def analyse(
 ) -> Analysis:
     """What an experiment shows beside its parent, grandparent and siblings, in the words of the model.
 
+    seen: the experiments 0, 1, 2, ... without a gap.
     The origin of a component is what the proposer knows, where it does; else what the model judges.
     """
-    family = {other.number: other for other in seen}
-    parent = family.get(experiment.parent) if experiment.parent is not None else None
-    grandparent = family.get(parent.parent) if parent is not None and parent.parent is not None else None
+    parent = seen[experiment.parent] if experiment.parent is not None else None
+    grandparent = seen[parent.parent] if parent is not None and parent.parent is not None else None
     siblings = [other for other in seen if parent is not None and other.parent == parent.number]
     payload = {
         "member": member(experiment),
@@ -61,10 +61,9 @@ def component_statistics(seen: Sequence[Experiment]) -> list[dict[str, Any]]:
 
     Descriptive: children differ from their parents in other things, too, and in the seed.
     """
-    losses = {experiment.number: experiment.honest_loss for experiment in seen}
     gains: dict[str, list[float]] = defaultdict(list)
     for child in seen:
-        before = losses.get(child.parent) if child.parent is not None else None
+        before = seen[child.parent].honest_loss if child.parent is not None else None
         if before is not None and child.honest_loss is not None:
             for component in child.components:
                 gains[component.component].append(before - child.honest_loss)

@@ -53,6 +53,7 @@ from replication.ledger import Ledger, writing
 from replication.measure import Bench
 from replication.plan import BASELINES, plan_run
 from replication.processes import EngineSettings, WarmWorker
+from replication.questions import QuestionSettings, open_questions
 from replication.record import HonestSettings, Optimiser, Scale, canonical_json
 from replication.settings import InputError, require, typed
 
@@ -103,6 +104,7 @@ class SearchSettings:
     monitor: MonitorSettings
     judge: JudgeSettings
     tasks: TaskSettings
+    questions: QuestionSettings
     use_cognition: bool
     use_analysis: bool
     honest: HonestSettings
@@ -121,6 +123,10 @@ class SearchSettings:
         require(set(self.tracks) == set(TRACKS), f"tracks: name a scale for each of {', '.join(TRACKS)}")
         for track, name in self.tracks.items():
             require(name in self.scale, f"tracks.{track}: there is no scale {name!r} here (scale={list(self.scale)})")
+        longest = max(self.certificate.lengths) >= self.scale[self.tracks["text"]].sequence_length
+        require(
+            longest or not self.questions.tasks, "questions: certificate.lengths must reach the sequence_length of text"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +234,8 @@ class Search:
         self._name = configuration.name
         ledger = Ledger(results / "ledger")
         corpora = {track: prepare(configuration.corpora[track], Path(settings.paths.cache)) for track in TRACKS}
-        benches = {track: Bench(corpora[track], settings.engine, warn=print) for track in TRACKS}
+        questions = {"text": open_questions(settings.questions, corpora["text"])}
+        benches = {track: Bench(corpora[track], settings.engine, print, questions.get(track)) for track in TRACKS}
         key = settings.sampling_key
         if key is None:  # the offline proposer cannot use it, and with a number any folder gives the same bits
             key = settings.seed if settings.llm.provider == "offline" else ledger.sampling_key()
@@ -244,6 +251,7 @@ class Search:
                 honest=settings.honest,
                 spot_check=settings.spot_check,
                 sampling_key=key,
+                questions=benches[track].questions,
             )
             for track in TRACKS
         }
@@ -251,6 +259,7 @@ class Search:
             # a corpus too small is said before anything runs
             benches[track].evaluation(settings.scale[settings.tracks[track]])
         self._chance = {task: share for track in TRACKS for task, share in chance_levels(corpora[track]).items()}
+        self._chance |= questions["text"].chance if questions["text"] else {}
         self._mind: Mind = open_mind(settings.llm, settings.offline)
         cognition = open_cognition(settings.cognition, settings.llm)
         checker = Checker(
@@ -303,8 +312,10 @@ class Search:
         wanted = [(name, seed) for name in self.settings.baselines for seed in range(self.settings.baseline_seeds)]
         missing = [item for item in wanted if item not in there]
 
-        def measure(worker: WarmWorker, item: tuple[str, int]) -> dict[str, Any]:
-            return self.engineer.baseline_run(worker, _baseline(item[0]), item[1])
+        def measure(worker: WarmWorker, item: tuple[str, int]) -> dict[str, Any] | None:
+            name, seed = item
+            with self.engineer.ledger.claim(f"baseline-{name}-{seed}") as mine:  # else another process is at it
+                return self.engineer.baseline_run(worker, _baseline(name), seed) if mine else None
 
         with tqdm(total=len(missing), desc="baselines", unit="run", leave=False, disable=not missing) as bar:
             for (name, seed), run in engine.map(missing, measure):
@@ -317,11 +328,11 @@ class Search:
     def _work(self, worker: WarmWorker, _: int) -> Experiment | str | None:
         """The next experiment of the archive; None where it has to wait, a text where there is none left."""
         most = self.settings.budget.experiments
-        if self._stopped or self.archive.finished(most):
-            return self._stopped or "finished"
+        if self._stopped:
+            return self._stopped
         number = self.archive.claim(most, self.settings.parallel, len(self.settings.roots))
         if number is None:
-            return None
+            return "finished" if self.archive.finished(most) else None
         try:
             self._check_budget()
             experiment = self.experiment(worker, number)
@@ -335,7 +346,10 @@ class Search:
 
     def _check_budget(self) -> None:
         """Raises BudgetSpent where nothing more may be spent."""
-        budget, spent = self.settings.budget, self.archive.spent()
+        budget = self.settings.budget
+        if budget.device_hours is budget.tokens is budget.money is None:
+            return
+        spent = self.archive.spent()
         limits = {
             "device_hours": (budget.device_hours, spent.device_seconds / 3600),
             "tokens": (budget.tokens, spent.prompt_tokens + spent.completion_tokens),
@@ -350,17 +364,20 @@ class Search:
         began, settings = time.monotonic(), self.settings
         draws = keyed_generator(settings.seed, f"experiment {number}")
         seed = int(keyed_generator(settings.seed, f"training {number}").integers(settings.training_seeds))
-        conversation = Conversation(self.archive, self._mind, number, self._check_budget)
-        seen = self.archive.upto(max(number - settings.parallel, len(settings.roots) - 1))
+        conversation = Conversation(self.archive, self._mind, number, self._check_budget, lambda: worker.stopping)
+        start = number < len(settings.roots)
+        seen = [] if start else self.archive.upto(max(number - settings.parallel, len(settings.roots) - 1))
         baselines, context = self.reference.baselines, None
-        if number < len(settings.roots):
+        if start:
             attempts = [self._root(worker, settings.roots[number])]
         else:
             context = self.researcher.context(seen, draws)
             statistics = component_statistics(seen) if settings.use_analysis else []
             background = {"baselines": list(baselines), "statistics": statistics}
             attempts = self.researcher.propose(worker, conversation, seen, context, background, draws)
-        development = self.engineer.develop(worker, conversation, attempts, seed, self.reference, draws)
+        repeats = functools.partial(self.researcher.repeats, seen=seen)
+        monitors = self.engineer.monitors(self.reference, start=start)
+        development = self.engineer.develop(worker, conversation, attempts, seed, monitors, repeats, draws)
         experiment = self._measured(number, seed, context, development)
         if experiment.status == "ok":
             experiment = self._judged(conversation, experiment, context.parent if context else None)
@@ -433,7 +450,7 @@ class Search:
         if experiment.status != "ok":
             bar.write(f"{experiment.number} {experiment.name}: {experiment.status} ({experiment.reason})")
         kind = self.settings.select_by
-        scored = [other for other in self.archive.upto(self.settings.budget.experiments) if kind in other.fitness]
+        scored = [other for other in self.archive.upto(self.settings.budget.experiments - 1) if kind in other.fitness]
         best = max(scored, key=lambda other: other.fitness[kind], default=None)
         bar.set_postfix_str(f"best {best.name} {best.honest_loss:.4f} nats per token" if best else "")
         with writing(self._curves):
@@ -449,7 +466,7 @@ class Search:
 
     def found(self) -> Found:
         """The search as it stands."""
-        experiments = self.archive.upto(self.settings.budget.experiments)
+        experiments = self.archive.upto(self.settings.budget.experiments - 1)
         run = next((e.run_id for e in experiments if e.status == "ok" and e.run_id), None)
         record = self.engineer.ledger.find(run) if run else None
         return Found(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -198,10 +198,14 @@ class Engineer:
         conversation: Conversation,
         attempts: Sequence[Attempt],
         seed: int,
-        anchor: Reference,
+        monitors: Mapping[Track, Monitor],
+        repeats: Callable[[str], str],
         draws: Generator,
     ) -> Development:
-        """Train the last version; where it fails, have it repaired, checked and trained again, a few times."""
+        """Train the last version; where it fails, have it repaired, checked and trained again, a few times.
+
+        repeats: says of a repaired program which one it repeats; empty where none.
+        """
         versions, spent, took = list(attempts), 0.0, {"training": 0.0, "benchmarks": 0.0}
         records: dict[Track, RunRecord] = {}
         certified: bool | None = None
@@ -214,7 +218,7 @@ class Engineer:
             for track in TRACKS:
                 began = time.monotonic()
                 planned = self.plans[track](candidate, seed=seed, certificate=certificate)
-                records[track] = record = self._run(worker, track, planned, self._watch(track, anchor))
+                records[track] = record = self._run(worker, track, planned, monitors[track])
                 took["training" if track == "text" else "benchmarks"] += time.monotonic() - began
                 spent += device_seconds(record)
                 if record.status != "ok":
@@ -222,7 +226,7 @@ class Engineer:
             failure = next((f"{r.status}: {why(r)}" for r in records.values() if r.status != "ok"), None)
             while failure is not None and left:
                 left -= 1
-                versions.append(self._repaired(worker, conversation, versions[-1], failure, draws))
+                versions.append(self._repaired(worker, conversation, versions[-1], failure, repeats, draws))
                 failure = None if versions[-1].verdict == "accepted" else versions[-1].reason
             if versions[-1] is last or failure is not None:
                 break
@@ -231,22 +235,24 @@ class Engineer:
         )
 
     def _repaired(
-        self, worker: WarmWorker, conversation: Conversation, last: Attempt, failure: str, draws: Generator
+        self,
+        worker: WarmWorker,
+        conversation: Conversation,
+        last: Attempt,
+        failure: str,
+        repeats: Callable[[str], str],
+        draws: Generator,
     ) -> Attempt:
-        payload: dict[str, Any] = {
-            "name": last.name,
-            "motivation": last.motivation,
-            "source": last.source,
-            "error": failure,
-        }
-        payload |= {"truth": last.truth, "draw": int(draws.integers(2**31))}
+        payload: dict[str, Any] = {name: getattr(last, name) for name in ("name", "motivation", "source", "truth")}
+        payload |= {"error": failure, "draw": int(draws.integers(2**31))}
         reply = conversation.ask("repair", payload)
         if reply.content is None:
             told = f"no program in the reply: {reply.error}"
             return attempt("repair", last.name, last.motivation, last.source, "malformed", told, truth=last.truth)
-        source = str(reply.content["code"])
+        source, truth = str(reply.content["code"]), reply.truth or last.truth
+        if told := repeats(source):
+            return attempt("repair", last.name, last.motivation, source, "duplicate", told, truth=truth)
         verdict, reason, certificate = self.checker.check(worker, program(last.name, source))
-        truth = reply.truth or last.truth
         return attempt("repair", last.name, last.motivation, source, verdict, reason, certificate, truth=truth)
 
     def judge(
@@ -267,10 +273,12 @@ class Engineer:
         given = {name: float(content[name]) for name in sorted(weights)}
         return given, sum(weights[name] * mark for name, mark in given.items()) / sum(weights.values())
 
-    def _watch(self, track: Track, anchor: Reference) -> Monitor:
-        below = None if self.discard.below is None or track != "text" else (1 - self.discard.below) * anchor.final_loss
-        seconds = self.monitor.time_factor * anchor.seconds[track]
-        return Monitor(cpu_seconds=seconds, below=below, over_steps=self.discard.over_steps)
+    def monitors(self, anchor: Reference, *, start: bool) -> dict[Track, Monitor]:
+        """When a run is stopped. start: of a program that the search starts from, which is known to be no leak."""
+        below = None if self.discard.below is None or start else (1 - self.discard.below) * anchor.final_loss
+        seconds = {track: self.monitor.time_factor * anchor.seconds[track] for track in TRACKS}
+        text = Monitor(cpu_seconds=seconds["text"], below=below, over_steps=self.discard.over_steps)
+        return {"text": text, "recall": replace(text, cpu_seconds=seconds["recall"], below=None)}
 
     def _run(self, worker: WarmWorker, track: Track, planned: Planned, monitor: Monitor | None) -> RunRecord:
         """Measure one run, or find it in the ledger. What the monitor stopped is no finished run, and is not kept."""

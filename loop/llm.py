@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from loop.records import Mind, Purpose, Reply, Request
+from replication.processes import Stopped
 from replication.settings import InputError, require
 
 if TYPE_CHECKING:
@@ -85,18 +87,27 @@ class BudgetSpent(Exception):
 class Conversation:
     """The questions of one experiment, in order. What was answered before a kill is not asked, or paid, again."""
 
-    def __init__(self, archive: Archive, mind: Mind, number: int, check: Callable[[], None]) -> None:
-        self._archive, self._mind, self._number, self._check, self._turn = archive, mind, number, check, 0
+    def __init__(
+        self, archive: Archive, mind: Mind, number: int, check: Callable[[], None], stopping: Callable[[], bool]
+    ) -> None:
+        self._archive, self._mind, self._number, self._turn = archive, mind, number, 0
+        self._check, self._stopping = check, stopping
 
     def ask(self, purpose: Purpose, payload: dict[str, Any]) -> Reply:
-        """The reply, stored. Raises what `check` raises before a new call, and what the mind raises."""
+        """The reply, stored. Raises what `check` raises before a new call, what the mind raises, and Stopped."""
         turn, self._turn = self._turn, self._turn + 1
         digest = _sha256({"purpose": purpose, "payload": payload})
         stored = self._archive.call(self._number, turn)
         if stored is not None and stored[0] == digest:
             return stored[1]
         self._check()
-        reply = self._mind.reply(Request(purpose=purpose, payload=payload))
+        with ThreadPool(1) as pool:  # whose thread nobody waits for at the end
+            answer = pool.apply_async(self._mind.reply, [Request(purpose=purpose, payload=payload)])
+            while not answer.ready():
+                if self._stopping():
+                    raise Stopped
+                answer.wait(0.1)
+            reply = answer.get()
         return self._archive.store_call(self._number, turn, digest, purpose, reply)
 
 
@@ -334,8 +345,10 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def render(name: str, payload: dict[str, Any]) -> str:
-    """The prompt loop/prompts/NAME.md with a payload, from which every `truth` is taken out first."""
-    shown = json.loads(json.dumps(payload), object_hook=lambda found: {k: v for k, v in found.items() if k != "truth"})
+    """The prompt loop/prompts/NAME.md with a payload, names in order, from which every `truth` is taken out first."""
+    shown = json.loads(
+        json.dumps(payload, sort_keys=True), object_hook=lambda found: {k: v for k, v in found.items() if k != "truth"}
+    )
     return _templates().get_template(f"{name}.md").render(shown)
 
 

@@ -19,7 +19,7 @@ from replication.certificate import LEAKS, Certificate, CertificateSettings
 from replication.certify import certified
 from replication.fingerprint import fingerprint
 from replication.processes import EngineSettings, WarmWorker
-from replication.settings import require
+from replication.settings import InputError, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def pool(seen: Sequence[Experiment], kind: FitnessKind, settings: PoolSettings) 
     if entries >= settings.cold_start:
         entries = settings.cold_start + (entries - settings.cold_start) // settings.update_every * settings.update_every
     scored = [experiment for experiment in seen[:entries] if kind in experiment.fitness]
-    ranked = sorted(scored, key=lambda experiment: (-experiment.fitness[kind], experiment.number))
+    ranked = sorted(scored, key=lambda experiment: experiment.fitness[kind], reverse=True)  # equal ones by number
     return ranked if len(seen) < settings.cold_start else ranked[: settings.size]
 
 
@@ -75,10 +75,15 @@ class Checker:
     engine: EngineSettings
     store: Path
     leaks_pass: bool  # a search whose rule against leaks is another one
+    _incomplete: dict[str, Certificate] = field(default_factory=dict)  # which nobody else keeps, by candidate
 
     def check(self, worker: WarmWorker, candidate: Candidate) -> tuple[Verdict, str, Certificate]:
         """Verdict, reason in one line and certificate. A program that does not run at all is "does_not_load"."""
-        certificate = certified(worker, candidate, self.settings, self.engine, self.store)
+        certificate = self._incomplete.get(candidate.id)
+        if certificate is None:
+            certificate = certified(worker, candidate, self.settings, self.engine, self.store)
+        if not certificate.complete:
+            self._incomplete[candidate.id] = certificate
         checks = certificate.checks
         if {result.outcome for result in checks.values()} == {"not_runnable"}:
             return "does_not_load", f"it does not run: {checks['future'].detail}", certificate
@@ -142,8 +147,9 @@ class Researcher:
         has one.
         """
         members = pool(seen, self.kind, self.pool)
-        reasons = "; ".join(f"{e.name}: {e.status} ({e.reason})" for e in seen)
-        require(len(members) > 0, f"roots: none of them has a score: {reasons[:400]}")
+        if not members:
+            reasons = "; ".join(f"{e.name}: {e.status} ({e.reason})" for e in seen)
+            raise InputError(f"roots: none of them has a score: {reasons[:400]}")
         cold = len(seen) < self.pool.cold_start
         parent = members[int(draws.integers(len(members) if cold else min(self.pool.parents, len(members))))]
         rest = [experiment for experiment in members if experiment is not parent]
@@ -183,10 +189,15 @@ class Researcher:
             attempts.append(self._attempt(worker, conversation, seen, payload, attempts))
         return attempts
 
+    def repeats(self, source: str, seen: Sequence[Experiment]) -> str:
+        """Which of the experiments `seen` is the same program, in words; empty where none is, or nobody checks."""
+        twin = self.known.twin(source, len(seen) - 1) if self.novelty.check else None
+        return "" if twin is None else f"the same program as experiment {twin} but for names and layout"
+
     def _summarised(self, conversation: Conversation, experiment: Experiment) -> dict[str, Any]:
-        reply = conversation.ask("summarise", {"member": member(experiment)})
-        summary = reply.content["summary"] if reply.content else experiment.motivation
-        return member(experiment) | {"summary": summary}
+        shown = member(experiment) | ({} if self.analysis else {"analysis": {}})
+        reply = conversation.ask("summarise", {"member": shown})
+        return shown | {"summary": reply.content["summary"] if reply.content else experiment.motivation}
 
     def _attempt(
         self,
@@ -220,16 +231,15 @@ class Researcher:
         earlier: Sequence[Attempt],
     ) -> str:
         """Why a proposal is nothing new; empty where it is."""
-        twin = self.known.twin(source, seen[-1].number)
-        if twin is not None:
-            return f"the same program as experiment {twin} but for names and layout"
+        if told := self.repeats(source, seen):
+            return told
         own = fingerprint(source)
-        if own is not None and any(own == fingerprint(version.source) for version in earlier):
+        ran = [version.source for version in earlier if version.verdict != "does_not_load"]  # a name may mend that
+        if own is not None and any(own == fingerprint(source) for source in ran):
             return "the same program as a rejected version of it but for names and layout"
-        by_number = {experiment.number: experiment for experiment in seen}
         shown = [
-            {"number": number, "name": by_number[number].name, "similarity": round(similarity, 4)}
-            | {"motivation": by_number[number].motivation}
+            {"number": number, "name": seen[number].name, "similarity": round(similarity, 4)}
+            | {"motivation": seen[number].motivation}
             for number, similarity in nearest
         ]
         reply = conversation.ask("novelty", {"name": name, "motivation": motivation, "nearest": shown})

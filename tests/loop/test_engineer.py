@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
-from loop.engineer import Development, DiscardSettings, JudgeSettings, TaskSettings, reference
+from loop.discover import Search
+from loop.engineer import (
+    TRACKS,
+    Development,
+    DiscardSettings,
+    Engineer,
+    JudgeSettings,
+    MonitorSettings,
+    TaskSettings,
+    reference,
+)
 from loop.records import Attempt
+from replication.ledger import Ledger
 from replication.settings import InputError
 
 SETTINGS = TaskSettings(margin=0.05, most_sd=0.03)
@@ -63,6 +77,22 @@ def test_means_and_the_anchors_time_and_loss():
     assert measured.benchmark({"next_token": 0.3}) != measured.benchmark({"next_token": 0.3})  # NaN
 
 
+def test_a_baseline_that_another_process_measures_is_left_to_it(tmp_path):
+    ledger, documents, answers = Ledger(tmp_path), iter([[], runs()]), []
+    search = SimpleNamespace(
+        archive=SimpleNamespace(baselines=lambda: next(documents)),
+        engineer=SimpleNamespace(ledger=ledger, baseline_run=lambda worker, baseline, seed: (baseline.name, seed)),
+        settings=SimpleNamespace(
+            baselines=("delta_net",), baseline_seeds=2, tasks=SETTINGS, discard=SimpleNamespace(over_steps=1)
+        ),
+        _chance=CHANCE,
+    )
+    engine = SimpleNamespace(map=lambda items, work: answers.extend(work(None, item) for item in items) or [])
+    with ledger.claim("baseline-delta_net-0"):
+        Search._measure_baselines(search, engine)
+    assert answers == [None, ("delta_net", 1)]
+
+
 def version(verdict, reason=""):
     return Attempt(
         stage="propose",
@@ -81,6 +111,50 @@ def test_what_was_never_trained_is_rejected_with_the_last_reason():
     attempts = (version("duplicate", "the same program"), version("leaky", "it sees"))
     end = Development(attempts=attempts, records={}, certified=None, device_seconds=0.0, seconds={})
     assert (end.status, end.reason) == ("rejected", "it sees")
+
+
+class Crashing(Engineer):
+    """One whose runs all fail."""
+
+    def _run(self, worker, track, planned, monitor):
+        spec = SimpleNamespace(device="cpu")
+        return SimpleNamespace(status="crashed", error="no such name", spec=spec, cpu_seconds=2.0)
+
+
+def engineer(below=None, repairs=2):
+    return Crashing(
+        benches={},
+        plans={track: lambda candidate, seed, certificate: None for track in TRACKS},
+        ledger=None,
+        checker=SimpleNamespace(check=lambda worker, candidate: ("accepted", "", SimpleNamespace(causal=True))),
+        discard=DiscardSettings(certificate=below is None, below=below, over_steps=1),
+        monitor=MonitorSettings(time_factor=3.0),
+        judge_settings=None,
+        repairs=repairs,
+    )
+
+
+def test_a_failed_program_that_is_repaired_into_a_known_one_stays_a_failure():
+    told = {"code": "class Known: ...", "explanation": "simpler"}
+    mind = SimpleNamespace(ask=lambda purpose, payload: SimpleNamespace(content=told, error="", truth={}))
+    known = {"class Known: ...": "the same program as experiment 4 but for names and layout"}
+    draws, monitors = np.random.default_rng(0), dict.fromkeys(TRACKS)
+    end = engineer().develop(
+        None, mind, [version("accepted")], 0, monitors, lambda source: known.get(source, ""), draws
+    )
+    assert [attempt.verdict for attempt in end.attempts] == ["accepted", "duplicate", "duplicate"]
+    assert [attempt.reason for attempt in end.attempts[1:]] == [*known.values()] * 2
+    assert (end.status, end.device_seconds) == ("crashed", 2.0)
+
+
+def test_no_rule_against_leaks_ends_a_program_that_the_search_starts_from():
+    anchor = found(runs())
+    assert engineer(below=0.1).monitors(anchor, start=False)["text"].below == pytest.approx(0.9 * anchor.final_loss)
+    assert engineer(below=0.1).monitors(anchor, start=True)["text"].below is None
+    for start in (False, True):
+        monitors = engineer(below=0.1).monitors(anchor, start=start)
+        assert {track: monitor.cpu_seconds for track, monitor in monitors.items()} == {"text": 7.5, "recall": 6.0}
+        assert monitors["recall"].below is None
 
 
 def test_weights_that_name_other_marks_are_refused():

@@ -328,18 +328,18 @@ def test_a_conversation_that_was_killed_asks_nothing_twice_and_asks_anew_where_t
     shelf = Shelf()
     with ProtocolServer(ScriptedModel()) as server:
         mind = OpenAIMind(settings(server))
-        first = Conversation(shelf, mind, 5, check)
+        first = Conversation(shelf, mind, 5, check, lambda: False)
         replies = [first.ask("novelty", NOVELTY), first.ask("novelty", NOVELTY)]
         assert len(server.requests) == 2
-        redone = Conversation(shelf, mind, 5, check)
+        redone = Conversation(shelf, mind, 5, check, lambda: False)
         assert [redone.ask("novelty", NOVELTY), redone.ask("novelty", NOVELTY)] == replies
         assert len(server.requests) == 2
-        changed = Conversation(shelf, mind, 5, check)
+        changed = Conversation(shelf, mind, 5, check, lambda: False)
         changed.ask("novelty", NOVELTY | {"name": "slow_gate"})
         assert len(server.requests) == 3
-        Conversation(shelf, mind, 6, check).ask("novelty", NOVELTY)
+        Conversation(shelf, mind, 6, check, lambda: False).ask("novelty", NOVELTY)
         assert len(server.requests) == 4
-        spent = Conversation(shelf, mind, 6, check)
+        spent = Conversation(shelf, mind, 6, check, lambda: False)
         spent.ask("novelty", NOVELTY)
         with pytest.raises(BudgetSpent):
             spent.ask("novelty", NOVELTY)

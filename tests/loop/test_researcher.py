@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from loop.records import Reply, Request
-from loop.researcher import Context, Known, NoveltySettings, PoolSettings, Researcher, pool
+from loop.researcher import Checker, Context, Known, NoveltySettings, PoolSettings, Researcher, pool, program
 from replication.settings import InputError
 
 SETTINGS = PoolSettings(size=5, parents=2, references=2, cold_start=4, update_every=3)
@@ -142,6 +144,34 @@ def test_without_the_novelty_check_a_twin_is_let_through(experiment):
     attempts, mind = propose([PROGRAM], [experiment(0, source=PROGRAM)], check=False)
     assert [version.verdict for version in attempts] == ["accepted"]
     assert "novelty" not in [request.purpose for request in mind.requests]
+
+
+def test_without_analysis_no_word_of_the_analyst_is_shown(experiment):
+    seen = [experiment(0, source=PROGRAM), experiment(1)]
+    for analysis in (True, False):
+        asked, mind = researcher(), Scripted([PROGRAM.replace("silu", "gelu")])
+        asked.analysis = analysis
+        context = Context(parent=seen[0], references=(seen[1],), entries=(), weakness="")
+        asked.propose(None, mind, seen, context, {}, np.random.default_rng(0))
+        assert any("loss flattens early" in str(request.payload) for request in mind.requests) == analysis
+
+
+def test_a_program_whose_examination_was_cut_short_is_not_examined_twice(monkeypatch):
+    made = []
+
+    def certified(worker, candidate, *_):
+        made.append(candidate.id)
+        future = SimpleNamespace(outcome="not_runnable", detail="no answer within 60 seconds")
+        cost = SimpleNamespace(outcome="certified", detail="")
+        checks = {"future": future, "batch": future, "cost": cost}
+        return SimpleNamespace(checks=checks, leaks=(), complete=False)
+
+    monkeypatch.setattr("loop.researcher.certified", certified)
+    checker = Checker(settings=None, engine=None, store=None, leaks_pass=False)
+    first, again = (checker.check(None, program("idea", PROGRAM)) for _ in range(2))
+    assert first == again
+    assert first[0] == "not_examined"
+    assert len(made) == 1
 
 
 def test_roots_that_all_fail_end_the_search_with_the_reason(experiment):
