@@ -33,8 +33,9 @@ class SearchEvidence:
     name: what the search is called in ids of findings. experiments: in the order of their numbers; those without a
     parent are what the search started from and no proposals. baselines: one mapping a finished run, with name, seed,
     honest_loss, benchmarks, parameters, flops. reference: the baseline that gains are measured from. ranking: kind of
-    fitness that ranks the pool. pool: its size. in_force: the discard rules that acted, names in `Experiment.rules`.
-    terms: number of an experiment -> its terms of the fitness, as many of `TERMS` as it has.
+    fitness that ranks the pool. window: gains beyond this share of the reference's loss do not count in it. pool: its
+    size. in_force: the discard rules that acted, names in `Experiment.rules`. terms: number of an experiment -> its
+    terms of the fitness, as many of `TERMS` as it has.
 
     Raises:
         InputError: no baseline run is of the reference.
@@ -45,6 +46,7 @@ class SearchEvidence:
     baselines: tuple[Mapping[str, Any], ...]
     reference: str
     ranking: str
+    window: float
     pool: int
     in_force: tuple[str, ...]
     terms: Mapping[int, Mapping[str, float]]

@@ -100,6 +100,8 @@ class _Best:
 
     run: Mapping[str, Any]
     kept: int
+    rank: int  # of the run by fitness, from 1
+    beyond: int  # kept runs whose gain the fitness does not count in full
     seeds: int
     against: Mapping[str, float]
     interval: tuple[float, float]
@@ -131,6 +133,8 @@ def best_findings(evidence: SearchEvidence, level: float) -> list[Finding]:
             **{name: best.run[name] for name in ("number", "name", "honest_loss", "standing")},
             "reference": printable(evidence.reference),
             "reference_seeds": best.seeds,
+            "rank_by_fitness": best.rank,
+            "beyond_the_window": best.beyond,
             "against": best.against,
             "corrected_for_selection": False,
             "noise": None if noise is None else dataclasses.asdict(noise),
@@ -150,6 +154,8 @@ def _best(evidence: SearchEvidence, level: float) -> _Best | None:
     return _Best(
         run=run,
         kept=len(kept),
+        rank=1 + int((kept["fitness"] > run["fitness"]).sum()),
+        beyond=int((kept["gain"] > evidence.window * means.loc[evidence.reference, "honest_loss"]).sum()),
         seeds=seeds,
         against={printable(name): loss - run["honest_loss"] for name, loss in means["honest_loss"].items()},
         interval=NO_INTERVAL if noise is None else single_run_interval(run["gain"], noise, seeds, level),
@@ -165,6 +171,13 @@ def _best_answer(evidence: SearchEvidence, best: _Best, level: float) -> str:
         f"(experiment {run['number']}, {run['name']}, {run['standing']}), a gain of {signed(run['gain'], 4)} on the "
         f"mean of {reference} over {plural(best.seeds, 'seed')}."
     )
+    if best.rank > 1:
+        text += f" By fitness it is number {best.rank}."
+    if best.beyond:
+        text += (
+            f" {best.beyond} of the {best.kept} gain more than {100 * evidence.window:g}%, beyond which the fitness "
+            "counts no gain, so it does not rank them by their losses."
+        )
     strongest = max(best.against, key=lambda name: -best.against[name])
     if strongest != reference:
         text += f" On the strongest baseline, {strongest}, it gains {signed(best.against[strongest], 4)}."

@@ -8,6 +8,7 @@ from typing import Any
 
 from audit.finding import Finding, Withheld, name_slug, permitted
 from audit.search.evidence import KEPT, SCORED, SearchEvidence, attempt_table, outcome, rule_table
+from audit.statistics.estimate import NO_INTERVAL
 from audit.statistics.proportions import clopper_pearson
 from audit.wording import plural
 
@@ -19,7 +20,8 @@ FAILURE_METHOD = f"Unit: an experiment with a parent; a failure is one without a
 RULE_METHOD = (
     "A run is judged by every rule, also by those that were not in force. Truth: the certificate and the "
     "trained run (clean: certified, and not seen to look ahead). What a check refused before training or a rule "
-    f"stopped during it has no final loss and is not counted. {EXACT}"
+    "stopped during it has no final loss and is not counted. The loss here is the final one; a rule in force reads "
+    f"the training loss. {EXACT}"
 )
 
 
@@ -68,7 +70,9 @@ def _rule_finding(evidence: SearchEvidence, row: dict[str, Any], level: float, w
     share = clopper_pearson(row["clean_thrown"], row["clean"], level)
     interval = permitted(share.interval, "clopper_pearson", row["clean"], withheld)
     tail = "No judged run is certified clean."
-    if row["clean"]:
+    if row["clean"] and row["rule"] == "certificate":
+        tail, interval = "It throws away none of the clean ones, by definition.", NO_INTERVAL  # NaN: none
+    elif row["clean"]:
         tail = f"Of the {row['clean']} clean ones that is {100 * share.estimate:.0f}% ({_percents(interval, level)})."
     unsure = f", {row['not_certified_thrown']} not certified" if row["not_certified_thrown"] else ""
     force = "in force, so what it stopped earlier is not among these" if row["in_force"] else "not in force"
@@ -83,7 +87,7 @@ def _rule_finding(evidence: SearchEvidence, row: dict[str, Any], level: float, w
         method=RULE_METHOD,
         estimate=None if not row["clean"] else share.estimate,
         unit="share of the certified clean runs",
-        interval=None if not row["clean"] else interval,
+        interval=interval if row["clean"] and math.isfinite(interval[0]) else None,
         level=level,
         n=row["clean"],
         tables=["tables/rules.csv"],

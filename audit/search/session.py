@@ -79,6 +79,7 @@ def read_search(found: Found, settings: SearchSettings) -> SearchEvidence:
         baselines=tuple(found.runs),
         reference=ANCHOR,
         ranking=settings.select_by,
+        window=settings.fitness.window,
         pool=settings.pool.size,
         in_force=tuple(rule for rule, acts in rules.items() if acts),
         terms=fitness_terms(found.experiments, scored, found.reference.tasks, honest=settings.select_by == "strict"),

@@ -86,7 +86,7 @@ def baseline_runs(seeds: int = 3, sd: float = 0.01) -> list[dict[str, Any]]:
 def search(experiments: list[Experiment], **changes: Any) -> SearchEvidence:
     values: dict[str, Any] = {
         "name": "run_1", "experiments": tuple(experiments), "baselines": tuple(baseline_runs()),
-        "reference": "delta_net", "ranking": "strict", "pool": 10, "in_force": ("certificate",),
+        "reference": "delta_net", "ranking": "strict", "window": 0.10, "pool": 10, "in_force": ("certificate",),
         "terms": fitness_terms(experiments, FITNESS, TASKS, honest=True),
     }  # fmt: skip
     return SearchEvidence(**(values | changes))

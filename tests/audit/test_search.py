@@ -174,6 +174,27 @@ def test_the_verdict_says_where_the_strongest_baseline_is_not_reached():
     assert "strongest" not in ahead
 
 
+def test_the_answer_says_where_the_fitness_does_not_see_the_losses_it_should_rank():
+    done = [
+        made.experiment(0),
+        made.experiment(1, honest_loss=2.1, fitness={"strict": 0.9}),
+        made.experiment(2, honest_loss=2.0, fitness={"strict": 0.8}),
+        made.experiment(3, honest_loss=2.3, fitness={"strict": 0.7}),
+    ]
+    found = finding(made.search(done), "best_gain")
+    assert (found.details["rank_by_fitness"], found.details["beyond_the_window"]) == (2, 2)
+    assert "By fitness it is number 2. 2 of the 3 gain more than 10%" in found.answer
+    within = finding(made.search(done, window=0.5), "best_gain")
+    assert "gain more than" not in within.answer
+
+
+def test_that_the_certificate_keeps_the_certified_is_no_measurement():
+    done = [made.experiment(0), *(made.experiment(n, rules={"certificate": False}) for n in (1, 2))]
+    found = finding(made.search(done), "rules.certificate")
+    assert found.interval is None
+    assert "by definition" in found.answer
+
+
 def test_discoveries_under_both_definitions_and_by_luck():
     losses = [2.0, 2.39, 2.41, 2.395, 2.38]  # the first is the start
     table = discovery_table(made.search([made.experiment(n, honest_loss=loss) for n, loss in enumerate(losses)]))
