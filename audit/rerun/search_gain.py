@@ -130,8 +130,8 @@ def _rerun_clause(
     return (
         f"rerun at {scale} it gained {signed(rerun.gain)} bits per byte, {percent(rerun.share.estimate)}, over "
         f"{plural(rerun.share.n, 'paired seed')}. The rerun's share minus the search's is "
-        f"{signed(100 * (rerun.share.estimate - search_share), 1)} percentage points ({inside}). Scale, text and unit "
-        "differ, so this neither supports nor contradicts the gain of the search."
+        f"{signed(100 * (rerun.share.estimate - search_share), 1)} percentage points ({inside}). Scale, text or unit "
+        "may differ, so this neither supports nor contradicts the gain of the search."
     )
 
 
