@@ -222,9 +222,7 @@ class OpenAIMind:
         if key in self._tape:
             return dict(self._tape[key])
         answer = self._complete(body)
-        if self._cassette is not None:
-            self._keep(key, answer)
-        return answer
+        return answer if self._cassette is None else dict(self._keep(key, answer))
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """Ask, in the words that this endpoint knows."""
@@ -292,15 +290,16 @@ class OpenAIMind:
             raise InputError(f"llm.base_url: what {address} answers is not the OpenAI protocol; {KEPT}")
         return answer
 
-    def _keep(self, key: str, answer: Any) -> None:
-        """Remember an answer, on the cassette too where there is one."""
-        self._tape[key] = answer
-        if self._cassette is not None:
+    def _keep(self, key: str, answer: Any) -> Any:
+        """The first answer to a request, which is remembered, on the cassette too where there is one."""
+        kept = self._tape.setdefault(key, answer)
+        if kept is answer and self._cassette is not None:
             try:
                 with self._cassette.open("ab", buffering=0) as file:  # one write: other writers' lines stay whole
                     file.write(json.dumps({"key": key, "answer": answer}).encode() + b"\n")
             except OSError as error:
                 raise InputError(f"llm.cassette: {self._cassette} cannot be written: {error.strerror}") from error
+        return kept
 
     def _clean(self, text: str) -> str:
         """A stranger's text without the key, null characters and halves of surrogate pairs."""

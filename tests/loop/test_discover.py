@@ -9,60 +9,22 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from loop.archive import Archive
-from loop.discover import archive_url, configure, search
+from loop.discover import configure, search
 from replication.settings import InputError
-
-# A model of a few thousand parameters on a few kilobytes; every benchmark counts, whatever its noise.
-TINY = [
-    "corpus=files",
-    "scale=[smoke,recall]",
-    "tracks.text=smoke",
-    "scale.smoke.evaluation_windows=8",
-    "scale.recall.steps=3",
-    "scale.recall.evaluation_windows=64",
-    "tasks.margin=0",
-    "tasks.most_sd=1",
-    "baseline_seeds=2",
-    "spot_check.positions=16",
-    "honest.positions=16",
-    "certificate.lengths=[1,33,64]",
-    "certificate.layers=[0]",
-    "pool.cold_start=3",
-    "pool.update_every=2",
-    "offline.crash=0.15",
-    "offline.leak=0.3",
-]
+from tests.loop.searches import dump, overrides, write_texts
 
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    words = ["alpha", "beta", "gamma", "delta", "if", "then", "else", "=", "(", ")", "\n"]
-    generator = np.random.default_rng(5)
-    for number in range(60):
-        text = " ".join(words[i] for i in generator.integers(len(words), size=120))
-        (folder / f"{number:02}.txt").write_text(f"{number} {text}")
-    return folder
+    return write_texts(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
     """Searches of this module share a ledger: what one has trained, another finds, as after a kill."""
     return tmp_path_factory.mktemp("results")
-
-
-def overrides(texts, results, archive, *more):
-    paths = [f"corpus.paths=['{texts}/*.txt']", f"paths.results={results}", f"archive={archive}"]
-    return [*TINY, *paths, *more]
-
-
-def dump(texts, results, archive, *more) -> str:
-    configuration = configure(overrides(texts, results, archive, *more))
-    return Archive.open(archive_url(configuration), configuration.identity).dump()
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +62,14 @@ def test_a_search_keeps_everything_that_happened(whole):
 def test_several_workers_find_what_one_finds(texts, results, whole):
     archive = results / "several.sqlite"
     search(configure(overrides(texts, results, archive, "budget.experiments=8", "workers=2")))
-    assert dump(texts, results, archive) == dump(texts, results, whole[0])
+    assert dump(overrides(texts, results, archive)) == dump(overrides(texts, results, whole[0]))
 
 
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(texts, results, whole):
     archive = results / "stopped.sqlite"
     for experiments in (1, 4, 8):
         search(configure(overrides(texts, results, archive, f"budget.experiments={experiments}")))
-    assert dump(texts, results, archive) == dump(texts, results, whole[0])
+    assert dump(overrides(texts, results, archive)) == dump(overrides(texts, results, whole[0]))
 
 
 def test_a_search_that_is_killed_at_any_moment_loses_and_doubles_nothing(texts, results, whole):
@@ -120,7 +82,12 @@ def test_a_search_that_is_killed_at_any_moment_loses_and_doubles_nothing(texts, 
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run(command, check=True, capture_output=True)
-    assert dump(texts, results, archive) == dump(texts, results, whole[0])
+    assert dump(overrides(texts, results, archive)) == dump(overrides(texts, results, whole[0]))
+
+
+def test_a_budget_below_what_is_done_shows_that_many(texts, results, whole):
+    found = search(configure(overrides(texts, results, whole[0], "budget.experiments=3")))
+    assert [experiment.number for experiment in found.experiments] == [0, 1, 2]
 
 
 def test_another_seed_makes_another_search(texts, results, whole):

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -266,6 +267,22 @@ def test_a_cassette_survives_a_line_that_a_kill_tore_and_other_files_are_left_al
         with pytest.raises(InputError, match=r"notes.txt is no cassette"):
             ask(server, cassette=str(notes))
     assert notes.read_text() == "what I think"
+
+
+def test_two_threads_that_ask_the_same_at_once_get_the_one_answer_that_a_replay_gives(tmp_path):
+    together, number = threading.Barrier(2), iter(range(2))
+
+    def answers(purpose, messages):
+        together.wait(10)
+        return json.dumps({"duplicate": True, "reason": f"as {next(number)}"})
+
+    tape = str(tmp_path / "tape.jsonl")
+    with ProtocolServer(answers) as server, ThreadPoolExecutor(2) as threads:
+        mind = OpenAIMind(settings(server, cassette=tape))
+        request = Request(purpose="novelty", payload=NOVELTY)
+        first, second = threads.map(mind.reply, [request, request])
+    replayed = OpenAIMind(settings(cassette=tape, cassette_mode="replay")).reply(request)
+    assert first.content == second.content == replayed.content
 
 
 def test_a_cassette_of_many_threads_has_whole_lines(tmp_path):
