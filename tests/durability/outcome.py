@@ -12,7 +12,7 @@ import pandas as pd
 from replication.ledger import Ledger
 
 # A run's own times and what they were measured with; all else in a record is decided by its specification.
-RECORD_TIMES = ("started", "ended", "wall_seconds", "tokens_per_second", "peak_memory_bytes")
+RECORD_TIMES = ("started", "ended", "wall_seconds", "cpu_seconds", "tokens_per_second", "peak_memory_bytes")
 MANIFEST_TIMES = ("started", "finished")
 
 

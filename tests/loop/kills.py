@@ -3,8 +3,9 @@
     python -m tests.loop.kills --kills 50 --out FOLDER
 
 starts `python -m loop`, kills it a random time after it began to start, to measure baselines or to experiment, and
-starts it again until it ends; then the next search, until there were enough kills. Prints a row a kill and a table of
-the moments; ends with exit code 1 where an experiment was lost, doubled or changed, or a process was left behind.
+starts it again, until it ends or was killed CHAIN times; then the next search, until there were enough kills. Prints a
+row a kill and a table of the moments; ends with exit code 1 where an experiment was lost, doubled or changed, or a
+process was left behind.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 from tests.durability.shop import no_orphans
 from tests.loop.searches import dump, overrides, run, start, write_texts
 
-SHORTEST = 0.5  # seconds until a kill
+SHORTEST, CHAIN = 0.5, 5  # seconds until a kill; kills of one search, so that it comes to its end
 STAGES = {"summarise": "proposing", "judge": "analysing", "analyse": "analysing"}  # by the last answer
 
 
@@ -144,7 +145,7 @@ def main() -> None:
         seed, name, before = searches % given.seeds, f"killed-{searches}", len(rows)
         searches += 1
         with no_orphans():
-            for row in trial.killed(name, seed, draw, given.kills - before):
+            for row in trial.killed(name, seed, draw, min(CHAIN, given.kills - before)):
                 rows.append(row)
                 print(
                     f"kill {len(rows):3}: search {name}, after {row.after:4.1f} s, {row.stage}, {row.done} done",
