@@ -65,7 +65,7 @@ def calibrate(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Run the test suite (10 min)."""
+    """Run the test suite (20 min)."""
     run(session, "-m", "pytest", *session.posargs)
 
 
