@@ -61,7 +61,7 @@ def test_a_host_that_somebody_else_kills_leaves_a_run_that_is_tried_again(rig: A
 def test_a_program_that_is_slow_to_start_with_does_not_get_all_the_time_it_asks_for(rig: Any) -> None:
     slow = Probe(parameters=1, flops_per_step=1.0, seconds_per_step=1e6, error=None)
     bench = rig.bench(time_factor=20.0, time_ceiling_seconds=300.0)
-    assert bench._time_limit(rig.planned(rig.source()), slow) == 300.0
+    assert bench._time_limit(rig.planned(rig.source()), slow, None) == 300.0
 
 
 def test_processes_start_confined_and_say_how(rig: Any) -> None:
