@@ -25,7 +25,6 @@ from loop.analyst import analyse, component_statistics
 from loop.archive import Archive
 from loop.cognition import CognitionSettings, Neighbours, open_cognition, read_entries
 from loop.engineer import (
-    ANCHOR,
     TRACKS,
     Development,
     DiscardSettings,
@@ -95,6 +94,7 @@ class SearchSettings:
     budget: BudgetSettings
     roots: tuple[str, ...]
     baselines: tuple[str, ...]
+    anchor: str
     baseline_seeds: int
     tracks: dict[str, str]
     select_by: FitnessKind
@@ -119,7 +119,8 @@ class SearchSettings:
         priced = self.budget.money is None or max(self.llm.price.prompt, self.llm.price.completion) > 0
         require(priced, "budget.money: say in llm.price what a million tokens cost")
         require(len(self.roots) >= 1, "roots: a search starts from at least one program")
-        require(ANCHOR in self.baselines, f"baselines: {ANCHOR} is needed, because gains are measured against it")
+        anchored = self.anchor in self.baselines
+        require(anchored, f"anchor: {self.anchor} is none of the baselines ({', '.join(self.baselines)})")
         require(set(self.tracks) == set(TRACKS), f"tracks: name a scale for each of {', '.join(TRACKS)}")
         for track, name in self.tracks.items():
             require(name in self.scale, f"tracks.{track}: there is no scale {name!r} here (scale={list(self.scale)})")
@@ -321,8 +322,9 @@ class Search:
             for (name, seed), run in engine.map(missing, measure):
                 self.archive.store_baseline(name, seed, run)
                 bar.update()
-        runs = self.archive.baselines()
-        self.reference = reference(runs, self._chance, self.settings.tasks, self.settings.discard.over_steps)
+        settings, runs = self.settings, self.archive.baselines()
+        over_steps = settings.discard.over_steps
+        self.reference = reference(runs, settings.anchor, self._chance, settings.tasks, over_steps)
         require(len(self.reference.tasks) > 0, "tasks: no benchmark counts at these scales: raise tasks.most_sd")
 
     def _work(self, worker: WarmWorker, _: int) -> Experiment | str | None:
@@ -433,10 +435,7 @@ class Search:
             mark=float("nan") if mark is None else mark,
             certified=bool(experiment.certified),
         )
-        anchor = self.reference.anchor
-        measured = {"baseline_loss": anchor["loss"]}
-        measured |= {"baseline_benchmark": self.reference.benchmark(anchor["benchmarks"])}
-        scored = dataclasses.replace(self.settings.fitness, **measured)
+        scored = self.reference.scored(self.settings.fitness)
         return dataclasses.replace(
             experiment,
             marks=marks,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.random import Generator
 
+from loop.fitness import FitnessSettings
 from loop.llm import Conversation
 from loop.records import Attempt, Experiment, member
 from loop.researcher import Checker, attempt, program
@@ -27,7 +28,6 @@ from replication.settings import require
 
 Track = Literal["text", "recall"]
 TRACKS: tuple[Track, ...] = ("text", "recall")
-ANCHOR = "delta_net"  # gains are measured against it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,9 @@ class TaskSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What the baselines measured, with several seeds each."""
+    """What the baselines measured, with several seeds each. name: of the anchor, which gains are measured against."""
 
+    name: str
     baselines: tuple[dict[str, Any], ...]  # name -> means: loss, honest_loss, benchmarks, parameters, flops
     seconds: Mapping[Track, float]  # the anchor's device seconds a run
     final_loss: float  # the anchor's training loss at the end, nats per token
@@ -89,32 +90,39 @@ class Reference:
     @property
     def anchor(self) -> dict[str, Any]:
         """The anchor's means."""
-        return next(baseline for baseline in self.baselines if baseline["name"] == ANCHOR)
+        return next(baseline for baseline in self.baselines if baseline["name"] == self.name)
 
     def benchmark(self, accuracies: Mapping[str, float]) -> float:
         """Mean accuracy of the tasks that count; NaN where one is missing."""
         return float(np.mean([accuracies.get(task, np.nan) for task in self.tasks])) if self.tasks else float("nan")
 
+    def scored(self, settings: FitnessSettings) -> FitnessSettings:
+        """The fitness with the anchor's loss and benchmark where the paper's baseline was."""
+        anchor = self.anchor
+        return replace(settings, baseline_loss=anchor["loss"], baseline_benchmark=self.benchmark(anchor["benchmarks"]))
+
 
 def reference(
-    runs: Sequence[dict[str, Any]], chance: Mapping[str, float], settings: TaskSettings, over_steps: int
+    runs: Sequence[dict[str, Any]], name: str, chance: Mapping[str, float], settings: TaskSettings, over_steps: int
 ) -> Reference:
     """Means of the baselines' runs, and the tasks at which each of them beats chance with a small seed SD.
 
     Args:
         runs: one of each baseline and seed, as `baseline_run` makes them.
+        name: of the baseline that is the anchor.
         chance: accuracy of a guess, by task.
     """
     by_name: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         by_name.setdefault(run["name"], []).append(run)
     means = []
-    for name, found in sorted(by_name.items()):
+    for baseline, found in sorted(by_name.items()):
         accuracies = {task: float(np.mean([run["benchmarks"][task] for run in found])) for task in chance}
         numbers = {key: float(np.mean([run[key] for run in found])) for key in ("loss", "honest_loss", "flops")}
-        means.append({"name": name, "benchmarks": accuracies, "parameters": found[0]["parameters"], **numbers})
-    anchor = by_name[ANCHOR]
+        means.append({"name": baseline, "benchmarks": accuracies, "parameters": found[0]["parameters"], **numbers})
+    anchor = by_name[name]
     return Reference(
+        name=name,
         baselines=tuple(means),
         seconds={track: float(np.median([run["seconds"][track] for run in anchor])) for track in TRACKS},
         final_loss=float(np.mean([np.mean(run["curve"][-over_steps:]) for run in anchor])),
@@ -297,7 +305,7 @@ class Engineer:
 
 def why(record: RunRecord) -> str:
     """The error of a failed run, without the seconds of this machine."""
-    return f"it takes too many times as long as {ANCHOR}" if record.status == "too_slow" else str(record.error)
+    return "it takes too many times as long as the anchor" if record.status == "too_slow" else str(record.error)
 
 
 def device_seconds(record: RunRecord) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from audit.search.evidence import KEPT, SearchEvidence, baseline_means, fitness_
 from audit.search.export import export
 from audit.wording import plural
 from loop.discover import Configuration, Found, SearchSettings, archive_url, configure, search
-from loop.engineer import ANCHOR
 from replication.containment import describe
 from replication.discovered import Discovered, candidate_files
 from replication.provenance import ROOT
@@ -64,12 +62,6 @@ def run_discover(overrides: Sequence[str]) -> None:
 
 def read_search(found: Found, settings: SearchSettings) -> SearchEvidence:
     """A search as the audit reads it; gains are measured from the anchor of the search."""
-    anchor = found.reference.anchor
-    scored = replace(
-        settings.fitness,
-        baseline_loss=anchor["loss"],
-        baseline_benchmark=found.reference.benchmark(anchor["benchmarks"]),
-    )
     rules = {"certificate": settings.discard.certificate, "released_code": settings.select_by == "released_code"}
     if settings.discard.below is not None:
         rules[f"below_{100 * settings.discard.below:g}"] = True
@@ -77,12 +69,17 @@ def read_search(found: Found, settings: SearchSettings) -> SearchEvidence:
         name=found.name,
         experiments=tuple(found.experiments),
         baselines=tuple(found.runs),
-        reference=ANCHOR,
+        reference=settings.anchor,
         ranking=settings.select_by,
         window=settings.fitness.window,
         pool=settings.pool.size,
         in_force=tuple(rule for rule, acts in rules.items() if acts),
-        terms=fitness_terms(found.experiments, scored, found.reference.tasks, honest=settings.select_by == "strict"),
+        terms=fitness_terms(
+            found.experiments,
+            found.reference.scored(settings.fitness),
+            found.reference.tasks,
+            honest=settings.select_by == "strict",
+        ),
     )
 
 
@@ -135,7 +132,7 @@ def _ran(found: Found, configuration: Configuration) -> dict[str, str]:
     hours = sum(experiment.device_seconds for experiment in found.experiments) / 3600
     below = settings.discard.below
     rule = ["a program that is not certified to be causal is not trained"] if settings.discard.certificate else []
-    rule += [f"a run whose loss falls more than {100 * below:g}% below {ANCHOR} is stopped"] if below else []
+    rule += [f"a run whose loss falls more than {100 * below:g}% below {settings.anchor} is stopped"] if below else []
     return {
         "Proposer": proposer,
         "Seeds": f"search {settings.seed}; each run draws one of {settings.training_seeds} training seeds",

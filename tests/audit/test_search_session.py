@@ -17,7 +17,9 @@ MEANS = {"name": "delta_net", "loss": 2.4, "honest_loss": 2.4, "benchmarks": dic
 
 
 def found(experiments, **changes):
-    reference = Reference(baselines=(MEANS,), seconds={"text": 1.0}, final_loss=2.4, tasks=made.TASKS)
+    reference = Reference(
+        name=MEANS["name"], baselines=(MEANS,), seconds={"text": 1.0}, final_loss=2.4, tasks=made.TASKS
+    )
     values = {"name": "run_1", "archive": None, "experiments": experiments, "reference": reference,
               "runs": made.baseline_runs(), "confinement": {}, "stopped": ""}  # fmt: skip
     return Found(**(values | changes))

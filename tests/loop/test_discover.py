@@ -132,7 +132,7 @@ def test_a_budget_that_is_spent_ends_a_search_with_the_reason(texts, results, wh
     [
         ("roots=[nothing]", "unknown program 'nothing'"),
         ("tracks.text=cpu-large", "tracks.text: there is no scale 'cpu-large' here"),
-        ("baselines=[mamba2]", "baselines: delta_net is needed"),
+        ("baselines=[mamba2]", "anchor: delta_net is none of the baselines"),
         ("pool.parents=60", "pool.parents"),
         ("llm=openai", "llm.model: name the model"),
         ("budget.money=1", "budget.money: say in llm.price what a million tokens cost"),

@@ -48,7 +48,7 @@ def runs(recall=(0.9, 0.9), other=(0.8, 0.8), next_token=0.4):
 
 
 def found(runs_, over_steps=1):
-    return reference(runs_, CHANCE, SETTINGS, over_steps)
+    return reference(runs_, "delta_net", CHANCE, SETTINGS, over_steps)
 
 
 def test_a_task_that_all_baselines_learn_with_little_noise_counts():
@@ -83,7 +83,11 @@ def test_a_baseline_that_another_process_measures_is_left_to_it(tmp_path):
         archive=SimpleNamespace(baselines=lambda: next(documents)),
         engineer=SimpleNamespace(ledger=ledger, baseline_run=lambda worker, baseline, seed: (baseline.name, seed)),
         settings=SimpleNamespace(
-            baselines=("delta_net",), baseline_seeds=2, tasks=SETTINGS, discard=SimpleNamespace(over_steps=1)
+            baselines=("delta_net",),
+            anchor="delta_net",
+            baseline_seeds=2,
+            tasks=SETTINGS,
+            discard=SimpleNamespace(over_steps=1),
         ),
         _chance=CHANCE,
     )
@@ -168,3 +172,9 @@ def test_weights_that_name_other_marks_are_refused():
 def test_a_rule_outside_of_0_and_1_is_refused(below):
     with pytest.raises(InputError, match=r"discard\.below"):
         DiscardSettings(certificate=False, below=below, over_steps=20)
+
+
+def test_gains_are_measured_against_the_baseline_that_is_named():
+    made = reference(runs(), "gated_delta_net", CHANCE, SETTINGS, 1)
+    assert (found(runs()).anchor["name"], made.anchor["name"]) == ("delta_net", "gated_delta_net")
+    assert made.anchor["benchmarks"]["recall"] == 0.8
