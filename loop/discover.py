@@ -96,7 +96,7 @@ class SearchSettings:
     baselines: tuple[str, ...]
     anchor: str
     baseline_seeds: int
-    tracks: dict[str, str]
+    tracks: dict[str, str | None]
     select_by: FitnessKind
     pool: PoolSettings
     novelty: NoveltySettings
@@ -122,12 +122,18 @@ class SearchSettings:
         anchored = self.anchor in self.baselines
         require(anchored, f"anchor: {self.anchor} is none of the baselines ({', '.join(self.baselines)})")
         require(set(self.tracks) == set(TRACKS), f"tracks: name a scale for each of {', '.join(TRACKS)}")
-        for track, name in self.tracks.items():
+        require(self.tracks["text"] is not None, "tracks.text: name a scale; only recall can be left out")
+        for track, name in self.scales.items():
             require(name in self.scale, f"tracks.{track}: there is no scale {name!r} here (scale={list(self.scale)})")
-        longest = max(self.certificate.lengths) >= self.scale[self.tracks["text"]].sequence_length
+        longest = max(self.certificate.lengths) >= self.scale[self.scales["text"]].sequence_length
         require(
             longest or not self.questions.tasks, "questions: certificate.lengths must reach the sequence_length of text"
         )
+
+    @property
+    def scales(self) -> dict[Track, str]:
+        """Track -> name of its scale, for the tracks in use."""
+        return {track: name for track in TRACKS if (name := self.tracks[track]) is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,9 +240,13 @@ class Search:
         self._curves = results / "tensorboard" / "discover" / configuration.name
         self._name = configuration.name
         ledger = Ledger(results / "ledger")
-        corpora = {track: prepare(configuration.corpora[track], Path(settings.paths.cache)) for track in TRACKS}
+        corpora = {
+            track: prepare(configuration.corpora[track], Path(settings.paths.cache)) for track in settings.scales
+        }
         questions = {"text": open_questions(settings.questions, corpora["text"])}
-        benches = {track: Bench(corpora[track], settings.engine, print, questions.get(track)) for track in TRACKS}
+        benches = {
+            track: Bench(corpora[track], settings.engine, print, questions.get(track)) for track in settings.scales
+        }
         key = settings.sampling_key
         if key is None:  # the offline proposer cannot use it, and with a number any folder gives the same bits
             key = settings.seed if settings.llm.provider == "offline" else ledger.sampling_key()
@@ -244,7 +254,7 @@ class Search:
         plans = {
             track: functools.partial(
                 plan_run,
-                scale=settings.scale[settings.tracks[track]],
+                scale=settings.scale[settings.scales[track]],
                 optimiser=settings.optimiser,
                 corpus=corpora[track],
                 device=settings.engine.resolved_device(),
@@ -254,12 +264,14 @@ class Search:
                 sampling_key=key,
                 questions=benches[track].questions,
             )
-            for track in TRACKS
+            for track in settings.scales
         }
-        for track in TRACKS:
+        for track in settings.scales:
             # a corpus too small is said before anything runs
-            benches[track].evaluation(settings.scale[settings.tracks[track]])
-        self._chance = {task: share for track in TRACKS for task, share in chance_levels(corpora[track]).items()}
+            benches[track].evaluation(settings.scale[settings.scales[track]])
+        self._chance = {
+            task: share for track in settings.scales for task, share in chance_levels(corpora[track]).items()
+        }
         self._chance |= questions["text"].chance if questions["text"] else {}
         self._mind: Mind = open_mind(settings.llm, settings.offline)
         cognition = open_cognition(settings.cognition, settings.llm)

@@ -124,7 +124,7 @@ def reference(
     return Reference(
         name=name,
         baselines=tuple(means),
-        seconds={track: float(np.median([run["seconds"][track] for run in anchor])) for track in TRACKS},
+        seconds={track: float(np.median([run["seconds"][track] for run in anchor])) for track in anchor[0]["seconds"]},
         final_loss=float(np.mean([np.mean(run["curve"][-over_steps:]) for run in anchor])),
         tasks=tuple(task for task in sorted(chance) if _counts(task, by_name, chance[task], settings)),
     )
@@ -168,7 +168,7 @@ class Engineer:
     """Trains on `benches` what `checker` lets pass."""
 
     benches: Mapping[Track, Bench]
-    plans: Mapping[Track, Callable[..., Planned]]  # (candidate, seed=, certificate=) -> what to run
+    plans: Mapping[Track, Callable[..., Planned]]  # (candidate, seed=, certificate=) -> what to run; text first
     ledger: Ledger
     checker: Checker
     discard: DiscardSettings
@@ -181,7 +181,7 @@ class Engineer:
         _, _, certificate = self.checker.check(worker, candidate)
         records = {
             track: self._run(worker, track, self.plans[track](candidate, seed=seed, certificate=certificate), None)
-            for track in TRACKS
+            for track in self.plans
         }
         for track, record in records.items():
             require(record.status == "ok", f"baselines: {candidate.name} fails on {track}: {record.error}")
@@ -223,7 +223,7 @@ class Engineer:
             candidate = program(last.name, last.source)
             _, _, certificate = self.checker.check(worker, candidate)  # kept from before
             certified, records = certificate.causal, {}
-            for track in TRACKS:
+            for track in self.plans:
                 began = time.monotonic()
                 planned = self.plans[track](candidate, seed=seed, certificate=certificate)
                 records[track] = record = self._run(worker, track, planned, monitors[track])
@@ -284,9 +284,14 @@ class Engineer:
     def monitors(self, anchor: Reference, *, start: bool) -> dict[Track, Monitor]:
         """When a run is stopped. start: of a program that the search starts from, which is known to be no leak."""
         below = None if self.discard.below is None or start else (1 - self.discard.below) * anchor.final_loss
-        seconds = {track: self.monitor.time_factor * anchor.seconds[track] for track in TRACKS}
-        text = Monitor(cpu_seconds=seconds["text"], below=below, over_steps=self.discard.over_steps)
-        return {"text": text, "recall": replace(text, cpu_seconds=seconds["recall"], below=None)}
+        return {
+            track: Monitor(
+                cpu_seconds=self.monitor.time_factor * seconds,
+                below=below if track == "text" else None,
+                over_steps=self.discard.over_steps,
+            )
+            for track, seconds in anchor.seconds.items()
+        }
 
     def _run(self, worker: WarmWorker, track: Track, planned: Planned, monitor: Monitor | None) -> RunRecord:
         """Measure one run, or find it in the ledger. What the monitor stopped is no finished run, and is not kept."""

@@ -35,7 +35,7 @@ def run_discover(overrides: Sequence[str]) -> None:
     cfg = typed(SearchAuditSettings, configuration.resolved["audit"], "audit")
     found = search(configuration)
     evidence = read_search(found, settings)
-    programs = discovered(evidence, settings.tracks["text"])
+    programs = discovered(evidence, settings.scales["text"])
     calibration = read_calibration(CALIBRATION)
     about = search_page.About(
         byline=f"{plural(len(found.experiments), 'experiment')}, seed {settings.seed}. {started:%Y-%m-%d %H:%M} UTC.",
@@ -138,7 +138,7 @@ def _ran(found: Found, configuration: Configuration) -> dict[str, str]:
         "Seeds": f"search {settings.seed}; each run draws one of {settings.training_seeds} training seeds",
         "Discard rule": "; ".join(rule) or "none",
         "Fitness": f"{settings.select_by}; benchmarks that count: {', '.join(found.reference.tasks)}",
-        "Scales": ", ".join(f"{track}: {scale}" for track, scale in settings.tracks.items()),
+        "Scales": ", ".join(f"{track}: {scale}" for track, scale in settings.scales.items()),
         "Budget": f"{', '.join(limits)}; {hours:.2f} device hours spent on experiments",
         "Ended": found.stopped or "the number of experiments was reached",
         "Archive": _without_password(archive_url(configuration)),
