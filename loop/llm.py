@@ -133,10 +133,11 @@ class Refused(Exception):
 class OpenAIMind:
     """The models behind one endpoint. Threads may share it."""
 
-    def __init__(self, settings: LLMSettings) -> None:
+    def __init__(self, settings: LLMSettings, prompts: Path = PROMPTS) -> None:
+        """prompts: the folder of the prompts, their JSON schemas and system.md."""
         named = settings.model is not None or settings.provider == "offline"  # which may still embed by the endpoint
         require(named, "llm.model: name the model, as in llm.model=NAME")
-        self._settings, self._key = settings, "none"
+        self._settings, self._prompts, self._key = settings, prompts, "none"
         # what this endpoint calls a parameter; "" where it does not take it
         self._names = {} if settings.structured else {"response_format": ""}
         self._cassette = Path(settings.cassette) if settings.cassette else None
@@ -159,13 +160,13 @@ class OpenAIMind:
 
         Raises InputError where no answer can be had: key, model, address, quota, retries used up.
         """
-        messages = [{"role": "system", "content": render("system", {})}]
-        messages.append({"role": "user", "content": render(request.purpose, request.payload)})
+        messages = [{"role": "system", "content": render("system", {}, self._prompts)}]
+        messages.append({"role": "user", "content": render(request.purpose, request.payload, self._prompts)})
         began, price, tokens = time.perf_counter(), self._settings.price, [0, 0]
         for last in (False, True):
             answer = self._answer(request, messages)
             tokens = [before + more for before, more in zip(tokens, answer["tokens"], strict=True)]
-            content, error = read(request.purpose, answer["text"])
+            content, error = read(request.purpose, answer["text"], self._prompts)
             if content is not None or last or answer["fault"]:
                 break
             messages.append({"role": "assistant", "content": answer["text"] or "-"})
@@ -209,7 +210,7 @@ class OpenAIMind:
 
     def _answer(self, request: Request, messages: list[dict[str, str]]) -> dict[str, Any]:
         settings = self._settings
-        form = {"name": request.purpose, "strict": True, "schema": _validator(request.purpose).schema}
+        form = {"name": request.purpose, "strict": True, "schema": _validator(request.purpose, self._prompts).schema}
         body = {
             "model": settings.model,
             "messages": messages,
@@ -307,11 +308,11 @@ class OpenAIMind:
         return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
-def read(purpose: Purpose, text: str) -> tuple[dict[str, Any] | None, str]:
+def read(purpose: Purpose, text: str, prompts: Path = PROMPTS) -> tuple[dict[str, Any] | None, str]:
     """The content of a reply as models write it: bare JSON, JSON in prose, code in a fence beside it. Else why not."""
     text = text.rpartition("</think>")[2]
     fenced = max(PYTHON_FENCE.findall(text), key=len, default="")
-    validator, why = _validator(purpose), "there is no JSON object in it"
+    validator, why = _validator(purpose, prompts), "there is no JSON object in it"
     for found in _objects(text):
         content = {name: found[name] for name in validator.schema["properties"] if name in found}
         if "code" in validator.schema["properties"]:
@@ -343,23 +344,23 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
             place = version.find("{", end)
 
 
-def render(name: str, payload: dict[str, Any]) -> str:
-    """The prompt loop/prompts/NAME.md with a payload, names in order, from which every `truth` is taken out first."""
+def render(name: str, payload: dict[str, Any], prompts: Path = PROMPTS) -> str:
+    """The prompt NAME.md of a folder with a payload, names in order, from which every `truth` is taken out first."""
     shown = json.loads(
         json.dumps(payload, sort_keys=True), object_hook=lambda found: {k: v for k, v in found.items() if k != "truth"}
     )
-    return _templates().get_template(f"{name}.md").render(shown)
+    return _templates(prompts).get_template(f"{name}.md").render(shown)
 
 
 @functools.cache
-def _templates() -> Environment:
-    loader = FileSystemLoader(PROMPTS)
+def _templates(prompts: Path) -> Environment:
+    loader = FileSystemLoader(prompts)
     return Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 @functools.cache
-def _validator(purpose: str) -> Any:
-    return jsonschema.Draft202012Validator(json.loads((PROMPTS / f"{purpose}.json").read_text(encoding="utf-8")))
+def _validator(purpose: str, prompts: Path) -> Any:
+    return jsonschema.Draft202012Validator(json.loads((prompts / f"{purpose}.json").read_text(encoding="utf-8")))
 
 
 def _read_tape(path: Path, must_exist: bool) -> dict[str, Any]:
