@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from audit.finding import canonical_json, plain
+from audit.finding import plain
+from audit.kept import read_kept, write_kept
 from audit.threshold.evidence import PROPOSAL_COLUMNS
 from audit.wording import plural
-from replication.durable import write_atomic
 from replication.provenance import code_sha256
-from replication.settings import InputError
 
-MANIFEST = "manifest.json"
 TABLES = ("proposals", "certificates")
 TEXTS = {
     "proposals": ("source", "scale", "candidate", "name", "family", "status"),
@@ -61,20 +57,8 @@ def without_published_names(certificates: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_reference(folder: Path, reference: Reference) -> None:
-    """Write the tables, then the manifest with their checksums: until it is there, the old one disowns new tables.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    texts = {name: getattr(reference, name).to_csv(index=False, lineterminator="\n").encode("utf-8") for name in TABLES}
-    sums = {f"{name}.csv": hashlib.sha256(text).hexdigest() for name, text in texts.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            write_atomic(folder / f"{name}.csv", text)
-        write_atomic(folder / MANIFEST, canonical_json({**reference.manifest, "tables": sums}).encode("utf-8"))
-    except OSError as error:
-        raise InputError(f"reference: {folder} cannot be written ({error.strerror or error})") from error
+    """Write the folder; see `write_kept`."""
+    write_kept(folder, {name: getattr(reference, name) for name in TABLES}, reference.manifest)
 
 
 def read_reference(folder: Path) -> Reference | None:
@@ -83,17 +67,10 @@ def read_reference(folder: Path) -> Reference | None:
     Raises:
         InputError: a file is missing, torn or changed by hand; says that retrain=true makes them again.
     """
-    if not (folder / MANIFEST).exists():
+    kept = read_kept(folder, TABLES, "retrain=true")
+    if kept is None:
         return None
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files = {name: (folder / f"{name}.csv").read_bytes() for name in TABLES}
-        sums = {f"{name}.csv": hashlib.sha256(data).hexdigest() for name, data in files.items()}
-        whole = manifest["tables"] == sums
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: cannot be read ({error}); retrain=true makes it again") from error
-    if not whole:
-        raise InputError(f"{folder}: the tables are not those that its manifest names; retrain=true makes them again")
+    files, manifest = kept
     proposals, certificates = (_read_table(name, files[name]) for name in TABLES)
     return Reference(proposals=proposals, certificates=certificates, manifest=manifest)
 
