@@ -43,27 +43,23 @@ def constant_rate(counts: ArrayLike, level: float, rng: np.random.Generator, dra
     Raises:
         ValueError: fewer than two bins, or counts that are negative, not whole or all 0.
     """
-    observed = np.asarray(counts, dtype=np.float64)
-    if observed.ndim != 1 or len(observed) < 2 or (observed < 0.0).any() or (observed % 1.0 != 0.0).any():
-        raise ValueError("counts must be whole numbers of at least two bins")
+    observed = event_counts(counts)
     n, bins = int(observed.sum()), len(observed)
-    if n == 0:
-        raise ValueError("there are no events")
-    simulated = _simulated(n, bins, rng, draws)
-    chi, chi_drawn = (_chi_square(part) for part in (observed[None], simulated))
+    simulated = constant_counts(n, bins, rng, draws)
+    chi, chi_drawn = (chi_square(part) for part in (observed[None], simulated))
     dispersion = float(chi[0]) / (bins - 1)
     distance = float(_distance(observed[None])[0])
-    clustered = _simulated(max(1, round(n / max(1.0, dispersion))), bins, rng, draws)
+    clustered = constant_counts(max(1, round(n / max(1.0, dispersion))), bins, rng, draws)
     ratio, interval = _ratio_of_halves(observed, level)
     tail = (1.0 - checked_level(level)) / 2.0
-    lines = np.quantile(_r_squared(simulated), [tail, 1.0 - tail])
+    lines = np.quantile(line_r_squared(simulated), [tail, 1.0 - tail])
     return ConstantRate(
         distance=distance,
-        p_value=_share_at_least(_distance(simulated), distance),
+        p_value=monte_carlo_p(_distance(simulated), distance),
         dispersion=dispersion,
-        dispersion_p=_share_at_least(chi_drawn, float(chi[0])),
-        clustered_p=_share_at_least(_distance(clustered), distance),
-        r_squared=float(_r_squared(observed[None])[0]),
+        dispersion_p=monte_carlo_p(chi_drawn, float(chi[0])),
+        clustered_p=monte_carlo_p(_distance(clustered), distance),
+        r_squared=float(line_r_squared(observed[None])[0]),
         r_squared_range=(float(lines[0]), float(lines[1])),
         ratio=ratio,
         ratio_interval=interval,
@@ -71,11 +67,22 @@ def constant_rate(counts: ArrayLike, level: float, rng: np.random.Generator, dra
     )
 
 
-def _simulated(n: int, bins: int, rng: np.random.Generator, draws: int) -> Floats:
+def event_counts(counts: ArrayLike) -> Floats:
+    """Counts [b] of bins as floats. ValueError: fewer than two, negative, not whole or all 0."""
+    observed = np.asarray(counts, dtype=np.float64)
+    if observed.ndim != 1 or len(observed) < 2 or (observed < 0.0).any() or (observed % 1.0 != 0.0).any():
+        raise ValueError("counts must be whole numbers of at least two bins")
+    if observed.sum() == 0.0:
+        raise ValueError("there are no events")
+    return observed
+
+
+def constant_counts(n: int, bins: int, rng: np.random.Generator, draws: int) -> Floats:
+    """Counts [draws, bins] of n events at a constant rate."""
     return rng.multinomial(n, np.full(bins, 1.0 / bins), size=draws).astype(np.float64)
 
 
-def _share_at_least(drawn: Floats, value: float) -> float:
+def monte_carlo_p(drawn: Floats, value: float) -> float:
     """Monte-Carlo p-value: the data count as one of the draws."""
     return (1.0 + float((drawn >= value - 1e-12).sum())) / (len(drawn) + 1.0)
 
@@ -87,12 +94,13 @@ def _distance(counts: Floats) -> Floats:
     return np.asarray(np.abs(shares - np.arange(1, bins + 1) / bins).max(axis=1))
 
 
-def _chi_square(counts: Floats) -> Floats:
+def chi_square(counts: Floats) -> Floats:
+    """Pearson's chi-square [k] of counts [k, b] against equal shares."""
     expected = counts.mean(axis=1, keepdims=True)
     return np.asarray(((counts - expected) ** 2 / expected).sum(axis=1))
 
 
-def _r_squared(counts: Floats) -> Floats:
+def line_r_squared(counts: Floats) -> Floats:
     """R^2 of the line through cumulative counts of counts [k, b], from the point (0, 0) on."""
     curves = np.concatenate([np.zeros((len(counts), 1)), counts.cumsum(axis=1)], axis=1)
     time = np.arange(curves.shape[1]) - (curves.shape[1] - 1) / 2.0
@@ -101,9 +109,16 @@ def _r_squared(counts: Floats) -> Floats:
 
 
 def _ratio_of_halves(counts: Floats, level: float) -> tuple[float, tuple[float, float]]:
-    """Later rate over earlier, with the exact interval that the binomial share of later events gives."""
     half = len(counts) // 2
-    exposure = half / (len(counts) - half)
-    later = clopper_pearson(int(counts[half:].sum()), int(counts.sum()), level)
-    odds = [share / (1.0 - share) * exposure if share < 1.0 else np.inf for share in (later.estimate, *later.interval)]
+    later, earlier = int(counts[half:].sum()), int(counts[:half].sum())
+    return rate_ratio_interval(later, len(counts) - half, earlier, half, level)
+
+
+def rate_ratio_interval(
+    first: int, exposure_first: float, second: int, exposure_second: float, level: float
+) -> tuple[float, tuple[float, float]]:
+    """First rate over second, with the exact interval that the binomial share of the first's events gives."""
+    share = clopper_pearson(first, first + second, level)
+    scale = exposure_second / exposure_first
+    odds = [part / (1.0 - part) * scale if part < 1.0 else np.inf for part in (share.estimate, *share.interval)]
     return odds[0], (odds[1], odds[2])
