@@ -30,8 +30,12 @@ from audit.statistics.paired import (
 )
 from audit.statistics.proportions import clopper_pearson
 from audit.statistics.roc import AREA_INTERVAL_FROM, roc_area_interval
+from audit.statistics.simulation_arms import ARM_CHECKS
 from audit.statistics.simulation_claims import CLAIM_CHECKS
+from audit.statistics.simulation_events import EVENT_CHECKS
 from audit.statistics.simulation_gains import GAIN_CHECKS
+from audit.statistics.simulation_origins import ORIGIN_CHECKS
+from audit.statistics.simulation_scaling import SCALING_CHECKS
 from audit.statistics.simulation_shares import SHARE_CHECKS
 
 ARMS = 8
@@ -229,7 +233,11 @@ CHECKS = (
         Check(method, "conservative", partial(_roc_area, area=area), _ROC, _ARMS, bootstrap_from=AREA_INTERVAL_FROM)
         for method, area in ROC_AREAS.items()
     ),
+    *ARM_CHECKS,
     *CLAIM_CHECKS,
+    *EVENT_CHECKS,
     *GAIN_CHECKS,
+    *ORIGIN_CHECKS,
+    *SCALING_CHECKS,
     *SHARE_CHECKS,
 )
