@@ -6,8 +6,6 @@ claim about another scale: verdicts are `measured`, or `not_testable` where the 
 
 from __future__ import annotations
 
-import dataclasses
-
 from audit.finding import Finding, Withheld
 from audit.statistics.roc import AREA_INTERVAL_FROM
 from audit.statistics.simulation import ROC_AREAS
@@ -18,7 +16,6 @@ from audit.threshold.outcomes import outcome_findings
 from audit.threshold.plan import ThresholdSettings
 from audit.threshold.published import published_findings
 from audit.threshold.rates import rate_findings, rate_table
-from audit.threshold.rules import RULE_WORDS
 from audit.threshold.selection import selection_findings, selection_table
 
 __all__ = ["ThresholdSettings", "audit", "methods_in_use"]
@@ -35,7 +32,6 @@ def audit(evidence: ThresholdEvidence, cfg: ThresholdSettings, withheld: Withhel
     findings += mixed_findings(evidence, cfg)
     findings += census_findings(evidence)
     findings += published_findings(evidence, cfg)
-    findings.append(_intervention_finding(cfg))
     return findings + leakage_findings(evidence)
 
 
@@ -51,26 +47,3 @@ def methods_in_use(evidence: ThresholdEvidence, cfg: ThresholdSettings) -> list[
     seeds = set(selected.groupby(["source", "scale", "rule"]).size())
     used |= {("paired_t.interval", n) for n in seeds if n >= 2}
     return sorted((method, int(n)) for method, n in used)
-
-
-def _intervention_finding(cfg: ThresholdSettings) -> Finding:
-    spec = cfg.intervention
-    rules = ", ".join(RULE_WORDS[rule] for rule in spec.rules)
-    return Finding(
-        id="threshold.intervention.honest_outcome",
-        question="Does a search end better, honestly, with the rule on, off, or replaced by the certificate?",
-        answer=(
-            f"Not tested: no such searches were run. Declared: {spec.seeds} whole searches under each of {rules}, "
-            f"{spec.proposals} trained proposals each, compared on the honest loss of the best."
-        ),
-        verdict="not_testable",
-        method=(
-            f"Fixed beforehand: honest loss of the best kept proposal, retrained with a seed that its search did not "
-            f"use; {', '.join(RULE_WORDS[rule] for rule in spec.compared)}, each against {RULE_WORDS[spec.against]}, "
-            f"paired by seed; paired t and TOST (±{spec.sesoi:g} bits per byte), Holm-adjusted over all of them at "
-            f"level {cfg.level:g}. The number of kept proposals with an honest loss below baseline is reported beside "
-            "it and decides nothing."
-        ),
-        n=0,
-        details={"kind": "intervention", "outcome": "not_testable", "spec": dataclasses.asdict(spec)},
-    )

@@ -20,20 +20,6 @@ class ReleasedRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InterventionSettings:
-    """Whole searches under different rules, as declared before any of them was run. `sesoi` is in `unit`."""
-
-    rules: tuple[SelectionRule, ...]
-    seeds: int
-    proposals: int
-    outcome: Literal["honest_loss_of_best"]
-    compared: tuple[SelectionRule, ...]
-    against: SelectionRule
-    unit: Literal["bits_per_byte"]
-    sesoi: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class ThresholdSettings:
     """conf/audit/threshold.yaml, where every setting is explained. Thresholds are shares of the baseline's loss."""
 
@@ -43,7 +29,6 @@ class ThresholdSettings:
     released: ReleasedRule
     resamples: int
     random_seed: int
-    intervention: InterventionSettings
     registered_plan: str
 
     def __post_init__(self) -> None:
@@ -57,16 +42,6 @@ class ThresholdSettings:
             require(0 < value < 1, f"audit.released.{name}: must lie between 0 and 1, got {value}")
         require(self.resamples >= 100, f"audit.resamples: must be at least 100, got {self.resamples}")
         require(self.random_seed >= 0, f"audit.random_seed: must be at least 0, got {self.random_seed}")
-        self._check_intervention()
-
-    def _check_intervention(self) -> None:
-        spec = self.intervention
-        require(spec.seeds >= 2, f"audit.intervention.seeds: must be at least 2, got {spec.seeds}")
-        require(spec.proposals >= 1, f"audit.intervention.proposals: must be at least 1, got {spec.proposals}")
-        require(spec.sesoi > 0, f"audit.intervention.sesoi: must be above 0, got {spec.sesoi}")
-        for rule in (*spec.compared, spec.against):
-            require(rule in spec.rules, f"audit.intervention: {rule} is compared and is not one of the rules")
-        require(spec.against not in spec.compared, f"audit.intervention: {spec.against} is compared with itself")
 
     @property
     def plan(self) -> dict[str, Any]:

@@ -14,6 +14,11 @@ import pandas as pd
 
 from audit import threshold
 from audit.calibrate import CALIBRATION, calibration_status, read_calibration
+from audit.finding import Finding
+from audit.interventions.page import outcomes_of
+from audit.interventions.plan import InterventionSettings
+from audit.interventions.reference import read_interventions
+from audit.interventions.rules import rule_finding
 from audit.manifest import manifest
 from audit.report import lasting_name, write_report
 from audit.sources import archive, asi_arch, zoo
@@ -57,6 +62,7 @@ class SessionSettings:
     archive: str | None
     retrain: bool
     reference: str
+    interventions: InterventionSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +110,7 @@ def run_audit_threshold(overrides: Sequence[str]) -> None:
         calibration={(name, n): calibration_status(calibration, name, n) for name, n in methods},
     )
     findings = threshold.audit(evidence, session.audit, about.withheld)
+    findings.append(_intervention(session.settings.interventions))
     report = write_report(
         Path(bench.paths.results) / "audit_threshold" / f"{started:%Y%m%d-%H%M%S}-{started.microsecond:06d}",
         audit="audit_threshold",
@@ -116,6 +123,11 @@ def run_audit_threshold(overrides: Sequence[str]) -> None:
     print(*origin, about.archive_note, verdict_table(findings), sep="\n")
     print(*summary(evidence, findings, session.published_note, session.audit), sep="\n")
     print(f"report: {lasting_name(report)}")
+
+
+def _intervention(settings: InterventionSettings) -> Finding:
+    kept = read_interventions(Path(settings.reference))
+    return rule_finding(None if kept is None else outcomes_of(kept, settings), settings)
 
 
 def open_session(overrides: Sequence[str]) -> Session:

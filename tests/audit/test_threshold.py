@@ -113,12 +113,6 @@ def test_settings_that_make_no_sense_are_named(settings, change, message):
         typed(ThresholdSettings, settings | change, "audit")
 
 
-def test_an_intervention_that_compares_a_rule_that_is_not_run_is_refused(settings):
-    spec = {**settings["intervention"], "rules": ["no_rule", "one_sided"]}
-    with pytest.raises(InputError, match="two_sided is compared and is not one of the rules"):
-        typed(ThresholdSettings, settings | {"intervention": spec}, "audit")
-
-
 def test_planted_rates_are_found_with_exact_intervals(cfg):
     findings = by_id(audit(evidence(*zoo()), cfg))
     findings_document("audit_threshold", list(findings.values()))
@@ -258,13 +252,10 @@ def test_every_program_has_a_finding_with_its_checks(cfg):
     assert census.details["counts"]["batch"] == {"not_runnable": 1, "violated": 1}
 
 
-def test_what_survivors_and_unrun_searches_cannot_tell_is_not_testable(cfg):
+def test_what_survivors_cannot_tell_is_not_testable(cfg):
     given = evidence([], certificate("1735", source="asi_arch"))
     findings = by_id(audit(given, cfg))
     assert findings["threshold.asi_arch.sensitivity"].verdict == "not_testable"
-    intervention = findings["threshold.intervention.honest_outcome"]
-    assert intervention.verdict == "not_testable"
-    assert intervention.details["spec"]["rules"] == ("no_rule", "one_sided", "two_sided", "certificate")
     assert not [name for name in findings if "positive_rate" in name]
 
 
@@ -310,5 +301,5 @@ def test_labels_of_an_archive_give_rates_and_no_certificates(cfg):
     assert not [name for name in findings if name.startswith("leakage.")]
 
 
-def test_nothing_at_all_still_gives_the_declared_intervention(cfg):
-    assert [finding.id for finding in audit(evidence([], []), cfg)] == ["threshold.intervention.honest_outcome"]
+def test_nothing_at_all_gives_no_finding(cfg):
+    assert audit(evidence([], []), cfg) == []

@@ -1,0 +1,1 @@
+"""Experiments on the loop: what a rule against leaks, or a module, does to what a search finds."""

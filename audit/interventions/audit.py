@@ -1,0 +1,256 @@
+"""What does leaving out a module, or another rule against leaks, do to what a search finds?
+
+The search seed is the unit: searches of one seed are pairs, and their experiments are never pooled. All of it is
+measured on this project's own loop with its built-in proposer; nothing here answers a claim about ASI-Arch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from audit.finding import Finding, Withheld, permitted
+from audit.interventions.plan import InterventionSettings
+from audit.statistics.decision import PairedSample, judge
+from audit.statistics.estimate import Floats
+from audit.statistics.multiplicity import holm
+from audit.statistics.paired import PairedT, Ratio, paired_t
+from audit.statistics.paired_ratio import detectable_difference, paired_ratio
+from audit.wording import number, p_equals, signed, span
+
+RATIO_METHOD, DIFFERENCE_METHOD = "paired_ratio", "paired_t.interval"
+ARM_WORDS = {
+    "full": "the whole loop",
+    "without_cognition": "the loop without knowledge from papers",
+    "without_analysis": "the loop without its own experience",
+    "random": "random proposals",
+    "no_op": "proposals that change nothing",
+    "below_10": "the rule “more than 10% below is a leak”",
+    "below_2": "the rule “more than 2% below is a leak”",
+    "no_rule": "no rule against leaks",
+}
+OUTCOMES = {  # column of the outcomes -> question, unit, whether its difference is shown as a percentage
+    "false_share": "share of claims that were not confirmed",
+    "leak_share": "share of leaks among the kept proposals",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateContrast:
+    """Confirmed claims per device hour of an arm over those of the reference arm, by search seed.
+
+    detectable: the ratios, below and above 1, that so many seeds would show with the power of the plan.
+    """
+
+    arm: str
+    ratio: Ratio
+    test: PairedT
+    p_adjusted: float
+    detectable: tuple[float, float]
+    confirmed: tuple[int, int]
+    per_experiment: float
+
+
+def words(arm: str) -> str:
+    """What an arm is, in words; its name where the plan has one of its own."""
+    return ARM_WORDS.get(arm, arm.replace("_", " "))
+
+
+def contrasted(outcomes: pd.DataFrame, arm: str, against: str, column: str) -> tuple[Floats, Floats]:
+    """A column of two arms by search seed, both [n]; seeds that either lacks, or where either is NaN, are left out."""
+    table = outcomes.pivot(index="seed", columns="arm", values=column)
+    pairs = table[[arm, against]].dropna().to_numpy(dtype=np.float64)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def other_arms(outcomes: pd.DataFrame, settings: InterventionSettings) -> list[str]:
+    """Arms that were run, in the order of the plan, but for the one that they are compared with."""
+    there = set(outcomes["arm"])
+    return [arm for arm in settings.arms if arm in there and arm != settings.reference_arm]
+
+
+def rate_contrasts(outcomes: pd.DataFrame, settings: InterventionSettings) -> list[RateContrast]:
+    """Every arm against the reference arm; p-values Holm-adjusted over the arms."""
+    arms, against = other_arms(outcomes, settings), settings.reference_arm
+    totals = outcomes.groupby("arm")[["confirmed", "experiments"]].sum()
+    pairs = [contrasted(outcomes, arm, against, "rate") for arm in arms]
+    tests = [paired_t(first - second, settings.level) for first, second in pairs]
+    adjusted = holm([test.p_value for test in tests])
+    found = []
+    for arm, (first, second), test, p_adjusted in zip(arms, pairs, tests, adjusted, strict=True):
+        reach = detectable_difference(test.sd, test.n, alpha=(1 - settings.level) / len(arms), power=settings.power)
+        reach /= float(second.mean()) if second.mean() > 0 else math.nan
+        shares = totals["confirmed"] / totals["experiments"]
+        found.append(
+            RateContrast(
+                arm=arm,
+                ratio=paired_ratio(first, second, settings.level),
+                test=test,
+                p_adjusted=float(p_adjusted),
+                detectable=(max(0.0, 1.0 - reach), 1.0 + reach),
+                confirmed=(int(totals.loc[arm, "confirmed"]), int(totals.loc[against, "confirmed"])),
+                per_experiment=float(shares[arm] / shares[against]) if shares[against] else math.nan,
+            )
+        )
+    return found
+
+
+def audit(outcomes: pd.DataFrame, settings: InterventionSettings, withheld: Withheld) -> list[Finding]:
+    """Rate ratio, best program, false claims and leaks of every arm against the reference arm."""
+    return [
+        *(_rate_finding(one, settings, withheld) for one in rate_contrasts(outcomes, settings)),
+        *_best_findings(outcomes, settings, withheld),
+        *(finding for column in OUTCOMES for finding in _share_findings(outcomes, column, settings, withheld)),
+    ]
+
+
+def methods_in_use(outcomes: pd.DataFrame, settings: InterventionSettings) -> list[tuple[str, int]]:
+    """(calibrated method, n) of every interval that `audit` and `rule_finding` give."""
+    sizes = {
+        len(contrasted(outcomes, arm, settings.reference_arm, "rate")[0]) for arm in other_arms(outcomes, settings)
+    }
+    return [(method, n) for n in sorted(sizes) if n >= 2 for method in (RATIO_METHOD, DIFFERENCE_METHOD)]
+
+
+def _rate_finding(one: RateContrast, settings: InterventionSettings, withheld: Withheld) -> Finding:
+    interval = permitted(one.ratio.interval, RATIO_METHOD, one.test.n, withheld)
+    bounded = one.ratio.kind == "bounded" and all(map(math.isfinite, interval))
+    different = one.p_adjusted < 1 - settings.level
+    outcome = ("fewer" if one.ratio.estimate < 1 else "more") if different else "undecided"
+    against = words(settings.reference_arm)
+    return Finding(
+        id=f"interventions.{one.arm}.rate_ratio",
+        question=f"How many confirmed discoveries an hour of compute does {words(one.arm)} make, against {against}?",
+        answer=(
+            f"{number(one.ratio.estimate, 2)} times as many "
+            + (f"({number(interval[0], 2)} to {number(interval[1], 2)}): " if bounded else "(no bounded interval): ")
+            + f"{one.confirmed[0]} confirmed in {one.test.n} searches against {one.confirmed[1]}, "
+            f"{p_equals(one.p_adjusted)} after correction, so "
+            + ("the two are not told apart" if not different else f"there are {outcome}")
+            + f". With {settings.power:.0%} probability, {one.test.n} pairs of searches would show a ratio below "
+            f"{number(one.detectable[0], 2)} or above {number(one.detectable[1], 2)}."
+        ),
+        verdict="measured",
+        method=(
+            "Confirmed claims per device hour of a search, paired by search seed: Fieller's set of the ratio of the "
+            "means, paired t of the difference, Holm over the arms. Smallest detectable ratio: two-sided t with the SD "
+            "seen, at the first level of Holm."
+        ),
+        estimate=one.ratio.estimate,
+        unit="ratio",
+        interval=interval if bounded else None,
+        level=settings.level,
+        n=one.test.n,
+        p_value=one.p_adjusted,
+        figures=("figures/interventions.svg",),
+        tables=("tables/intervention_searches.csv",),
+        details={
+            "kind": "rate_ratio",
+            "outcome": outcome,
+            "arm": one.arm,
+            "confidence_set": one.ratio.kind,
+            "confirmed": one.confirmed,
+            "per_experiment": one.per_experiment,
+            "detectable": one.detectable,
+            "p_unadjusted": one.test.p_value,
+        },
+    )
+
+
+def paired_sample(outcomes: pd.DataFrame, arm: str, against: str) -> PairedSample:
+    """Bits per byte of the best by search seed; a search whose best has none counts against its arm."""
+    table = outcomes.pivot(index="seed", columns="arm", values="best_bits")
+    candidate, baseline = (table[name].to_numpy(dtype=np.float64) for name in (arm, against))
+    return PairedSample(
+        candidate=candidate,
+        baseline=baseline,
+        candidate_own=int(np.isnan(candidate).sum()),
+        candidate_machine=0,
+        baseline_own=int(np.isnan(baseline).sum()),
+        baseline_machine=0,
+    )
+
+
+def _best_findings(outcomes: pd.DataFrame, settings: InterventionSettings, withheld: Withheld) -> list[Finding]:
+    arms, against = other_arms(outcomes, settings), settings.reference_arm
+    samples = [paired_sample(outcomes, arm, against) for arm in arms]
+    found = []
+    for arm, sample, said in zip(
+        arms, samples, judge(samples, alpha=1 - settings.level, sesoi=settings.sesoi), strict=True
+    ):
+        interval = permitted(said.t.interval, DIFFERENCE_METHOD, said.t.n, withheld)
+        failed = sample.candidate_own
+        found.append(
+            Finding(
+                id=f"interventions.{arm}.best",
+                question=f"How good, honestly, is the best program of {words(arm)}, against {words(against)}?",
+                answer=(
+                    f"{signed(said.t.estimate, 4)} bits per byte ({span(interval, 4)}), lower is better: "
+                    f"{said.outcome}. Both were trained again on fresh seeds."
+                    + (f" {failed} of its searches kept nothing that could be trained again." if failed else "")
+                ),
+                verdict="measured",
+                method=(
+                    f"Honest loss of the program with the lowest loss at search time, mean over fresh seeds, paired by "
+                    f"search seed: paired t and TOST (±{settings.sesoi:g}), one Holm family over the arms."
+                ),
+                estimate=said.t.estimate,
+                unit="bits per byte",
+                interval=interval,
+                level=settings.level,
+                n=said.t.n,
+                p_value=said.p_adjusted,
+                figures=("figures/interventions.svg",),
+                tables=("tables/intervention_searches.csv",),
+                details={
+                    "kind": "best",
+                    "outcome": said.outcome,
+                    "arm": arm,
+                    "p_equivalence": said.p_equivalence_adjusted,
+                    "failed": failed,
+                },
+            )
+        )
+    return found
+
+
+def _share_findings(
+    outcomes: pd.DataFrame, column: str, settings: InterventionSettings, withheld: Withheld
+) -> list[Finding]:
+    arms, against = other_arms(outcomes, settings), settings.reference_arm
+    pairs = [contrasted(outcomes, arm, against, column) for arm in arms]
+    tests = [paired_t(first - second, settings.level) for first, second in pairs]
+    found = []
+    for arm, (first, second), test, p_value in zip(arms, pairs, tests, holm([t.p_value for t in tests]), strict=True):
+        interval = permitted(test.interval, DIFFERENCE_METHOD, test.n, withheld)
+        different = float(p_value) < 1 - settings.level
+        outcome = ("lower" if test.estimate < 0 else "higher") if different else "undecided"
+        limits = (100 * interval[0], 100 * interval[1])
+        means = (
+            f"{100 * float(first.mean()):.1f}% against {100 * float(second.mean()):.1f}%" if len(first) else "no pair"
+        )
+        found.append(
+            Finding(
+                id=f"interventions.{arm}.{column}",
+                question=f"What is the {OUTCOMES[column]} in {words(arm)}, against {words(settings.reference_arm)}?",
+                answer=(
+                    f"{means}: {signed(100 * test.estimate, 1)} points ({span(limits, 1)}), "
+                    f"{p_equals(float(p_value))} after correction: {outcome}."
+                ),
+                verdict="measured",
+                method="Share of a search, paired by search seed: paired t, Holm over the arms.",
+                estimate=test.estimate,
+                unit="share",
+                interval=interval,
+                level=settings.level,
+                n=test.n,
+                p_value=float(p_value),
+                figures=("figures/interventions.svg",),
+                tables=("tables/intervention_searches.csv",),
+                details={"kind": column, "outcome": outcome, "arm": arm},
+            )
+        )
+    return found

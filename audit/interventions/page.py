@@ -1,0 +1,117 @@
+"""The experiments on the loop as a part of other reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from audit.calibrate import CalibrationStatus, calibration_status
+from audit.finding import Finding, Withheld
+from audit.interventions.audit import audit, methods_in_use, other_arms, rate_contrasts, words
+from audit.interventions.figures import arms
+from audit.interventions.outcomes import confirmed_claims, search_outcomes
+from audit.interventions.plan import InterventionSettings
+from audit.interventions.reference import Kept
+from audit.section import Section
+from audit.wording import number
+
+CAPTION = (
+    "Each arm against the whole loop. Dots: estimates; lines: intervals, each for itself. Filled: told apart after "
+    "correction. Where an interval has no bounds, none is drawn."
+)
+LIMITS = (
+    "These searches are this project’s own loop with its built-in proposer, at a scale of about a second a run. They "
+    "say what a module or a rule does to this loop there, and nothing about ASI-Arch, whose loop was never ablated. "
+    "The proposer’s settings decide where its ideas come from, how often it errs and how much it can learn from papers "
+    "and analyses, so the shares of origins are no evidence about language models."
+)
+
+
+def outcomes_of(kept: Kept, settings: InterventionSettings) -> pd.DataFrame:
+    """One row a search; see `search_outcomes`."""
+    return search_outcomes(kept.measured.experiments, kept.measured.confirmations, settings.confirm)
+
+
+def verdict(outcomes: pd.DataFrame, settings: InterventionSettings) -> str:
+    """What the arms came to, in a sentence."""
+    contrasts = rate_contrasts(outcomes, settings)
+    told = [one for one in contrasts if one.p_adjusted < 1 - settings.level]
+    if not told:
+        return (
+            f"In {len(outcomes)} searches of this project’s own loop, no arm’s rate of confirmed discoveries was told "
+            f"apart from that of {words(settings.reference_arm)}."
+        )
+    listed = "; ".join(f"{words(one.arm)} {number(one.ratio.estimate, 2)} times" for one in told)
+    return (
+        f"In {len(outcomes)} searches of this project’s own loop, the rate of confirmed discoveries differed from that "
+        f"of {words(settings.reference_arm)} for {listed}; {len(contrasts) - len(told)} arms were not told apart."
+    )
+
+
+def section(
+    kept: Kept | None, settings: InterventionSettings, stored: pd.DataFrame
+) -> tuple[Section, dict[tuple[str, int], CalibrationStatus]]:
+    """The part of a report, and the calibration of its intervals; without results it says how to make them.
+
+    stored: the table of calibration.
+    """
+    title = "What the loop’s modules and rules do: an experiment"
+    if kept is None:
+        told = f"No such searches are kept in {settings.reference}; `nox -s audit_scaling -- redo=true` runs them."
+        return _section(title, (told,), (), {}), {}
+    outcomes = outcomes_of(kept, settings)
+    calibration = {key: calibration_status(stored, *key) for key in methods_in_use(outcomes, settings)}
+    withheld: Withheld = frozenset(key for key, status in calibration.items() if status.failures)
+    findings = audit(outcomes, settings, withheld)
+    claims = confirmed_claims(kept.measured.experiments, kept.measured.confirmations, settings.confirm)
+    searches = outcomes[outcomes["arm"] == settings.reference_arm]
+    told = (
+        f"{len(set(outcomes['arm']))} arms, {outcomes['seed'].nunique()} search seeds each, {settings.experiments} "
+        "experiments a search. A discovery is a kept program better than every baseline at search time; it is "
+        "confirmed if it is certified and beats the best of those baselines again on "
+        f"{settings.confirm.seeds} fresh seeds (false discovery rate {settings.confirm.false_discovery_rate:g} within "
+        f"a search). {words(settings.reference_arm).capitalize()} made {number(searches['claims'].mean(), 1)} claims "
+        f"a search, of which {number(searches['confirmed'].mean(), 1)} were confirmed."
+    )
+    paragraphs = (told, LIMITS, *kept.told(settings))
+    tables = {
+        "intervention_searches": outcomes,
+        "intervention_arms": arm_table(outcomes, settings),
+        "intervention_claims": claims.drop(columns=["kept", "status"]),
+    }
+    made = replace(
+        _section(title, paragraphs, findings, tables),
+        verdict=verdict(outcomes, settings),
+        figures={"interventions": arms(findings, outcomes, settings)},
+        captions={"interventions": CAPTION},
+        shown=("intervention_arms", "intervention_searches"),
+    )
+    return made, calibration
+
+
+def arm_table(outcomes: pd.DataFrame, settings: InterventionSettings) -> pd.DataFrame:
+    """Means of a search by arm, in the order of the plan."""
+    columns = ["hours", "scored", "kept", "claims", "confirmed", "false_share", "leak_share", "best_bits"]
+    means = outcomes.groupby("arm")[columns].mean()
+    leaky = (outcomes["best_standing"] == "leaky").groupby(outcomes["arm"]).sum()
+    order = [settings.reference_arm, *other_arms(outcomes, settings)]
+    table = means.assign(leaky_best=leaky, searches=outcomes.groupby("arm").size())
+    return table.loc[[arm for arm in order if arm in table.index]].reset_index()
+
+
+def _section(
+    title: str, paragraphs: tuple[str, ...], findings: Sequence[Finding], tables: dict[str, pd.DataFrame]
+) -> Section:
+    return Section(
+        name="interventions",
+        title=title,
+        verdict="",
+        paragraphs=paragraphs,
+        findings=tuple(findings),
+        tables=tables,
+        figures={},
+        captions={},
+        shown=(),
+    )
