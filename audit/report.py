@@ -53,11 +53,20 @@ def write_report(
     }
     texts |= {f"tables/{name}.csv": _csv(table) for name, table in tables.items()}
     texts |= {f"figures/{name}.svg": drawing for name, drawing in drawings.items()}
+    publish(folder, {**texts, **files})
+    return folder / "report.html"
+
+
+def publish(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write `folder` with these files, by their path in it, whole or not at all, and point `latest` beside it at it.
+
+    Raises:
+        InputError: `folder` exists already, or the file system refuses the write; nothing half-written is left.
+    """
     try:
-        _publish(folder, {**texts, **files})
+        _publish(folder, files)
     except OSError as error:
         raise InputError(f"{folder}: the report cannot be written there ({error.strerror or error})") from error
-    return folder / "report.html"
 
 
 def lasting_name(page: Path) -> Path:
@@ -77,18 +86,19 @@ def _csv(table: pd.DataFrame) -> str:
     return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
-def _publish(folder: Path, files: Mapping[str, str]) -> None:
+def _publish(folder: Path, files: Mapping[str, str | bytes]) -> None:
     if folder.exists():
         raise FileExistsError(0, "it exists already")
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         scratch.chmod(0o755)  # mkdtemp makes it private
-        for name, text in files.items():
-            (scratch / name).parent.mkdir(exist_ok=True)
+        for name, content in files.items():
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             # A command line may hold bytes that are no text; they are kept as escapes, which JSON reads back.
-            write_synced(scratch / name, text.encode("utf-8", "backslashreplace"))
-        for part in {(scratch / name).parent for name in files} | {scratch}:
+            data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+            write_synced(scratch / name, data)
+        for part in (scratch, *(path for path in scratch.rglob("*") if path.is_dir())):
             sync_folder(part)
         scratch.rename(folder)
     finally:  # Ctrl-C included: a folder with half a report must not stay; a whole one has left this name
@@ -118,6 +128,19 @@ def _page(
     manifest: Mapping[str, Any],
     context: Mapping[str, Any],
 ) -> str:
+    return render(
+        f"{audit}.html",
+        findings=findings,
+        tables={name: table.to_dict("records") for name, table in tables.items()},
+        columns={name: list(table.columns) for name, table in tables.items()},
+        figures={name: inline_svg(name, drawing) for name, drawing in drawings.items()},
+        manifest=manifest,
+        **context,
+    )
+
+
+def render(template: str, **context: Any) -> str:
+    """A page from `templates/<template>`; whatever is no markup is escaped, and a missing name is an error."""
     environment = Environment(
         loader=PackageLoader("audit"),
         autoescape=True,  # every name, label and error text was written by a stranger
@@ -132,14 +155,7 @@ def _page(
         "compact": wording.compact,
         "pretty": canonical_json,
     }
-    return environment.get_template(f"{audit}.html").render(
-        findings=findings,
-        tables={name: table.to_dict("records") for name, table in tables.items()},
-        columns={name: list(table.columns) for name, table in tables.items()},
-        figures={name: inline_svg(name, drawing) for name, drawing in drawings.items()},
-        manifest=manifest,
-        **context,
-    )
+    return environment.get_template(template).render(**context)
 
 
 def inline_svg(name: str, drawing: str) -> Markup:
