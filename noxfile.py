@@ -46,6 +46,18 @@ def audit_threshold(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def audit_scaling(session: nox.Session) -> None:
+    """Does compute bring discoveries, by what law; what the loop's modules and rules do (1 min)."""
+    run(session, "-m", "audit", "audit_scaling", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def audit_origins(session: nox.Session) -> None:
+    """Where components and ideas come from, with intervals (1 min)."""
+    run(session, "-m", "audit", "audit_origins", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def verify_claims(session: nox.Session) -> None:
     """A paper's published claims and tables, one verdict each; which kept improvements of a log are real (2 min)."""
     run(session, "-m", "audit", "verify_claims", *session.posargs)
@@ -55,6 +67,12 @@ def verify_claims(session: nox.Session) -> None:
 def discover(session: nox.Session) -> None:
     """Search for better mixers: propose, check, train, judge, explain; and the search's report (5 min)."""
     run(session, "-m", "audit", "discover", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def report(session: nox.Session) -> None:
+    """One site from the last run of every session: verdicts, audits, candidates, methods, provenance (1 min)."""
+    run(session, "-m", "audit", "report", *session.posargs)
 
 
 @nox.session(venv_backend="none")

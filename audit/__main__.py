@@ -1,4 +1,4 @@
-"""`python -m audit SESSION [overrides]`: replicate, audit_threshold, verify_claims, discover or calibrate."""
+"""`python -m audit SESSION [overrides]`: the sessions of the noxfile, and scaling_fit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from collections.abc import Callable, Sequence
 
 from replication.configure import compose, main
 from replication.settings import InputError, typed
+
+SESSIONS = (
+    "replicate",
+    "audit_threshold",
+    "audit_scaling",
+    "audit_origins",
+    "verify_claims",
+    "discover",
+    "report",
+    "scaling_fit",
+    "calibrate",
+)
 
 
 def run_calibrate(overrides: Sequence[str]) -> None:
@@ -22,15 +34,22 @@ def session(name: str) -> Callable[[Sequence[str]], None]:
         from audit.rerun.session import run_replicate as run_session
     elif name == "audit_threshold":
         from audit.threshold.session import run_audit_threshold as run_session
+    elif name == "audit_scaling":
+        from audit.scaling_law.session import run_audit_scaling as run_session
+    elif name == "audit_origins":
+        from audit.origins.session import run_audit_origins as run_session
     elif name == "verify_claims":
         from audit.claims.session import run_verify_claims as run_session
     elif name == "discover":
         from audit.search.session import run_discover as run_session
+    elif name == "report":
+        from audit.site.session import run_report as run_session
+    elif name == "scaling_fit":
+        from audit.scaling_law.command import run_scaling_fit as run_session
     elif name == "calibrate":
         return run_calibrate
     else:
-        known = "replicate, audit_threshold, verify_claims, discover, calibrate"
-        raise InputError(f"{name or 'no session'}: expected one of {known}, then overrides")
+        raise InputError(f"{name or 'no session'}: expected one of {', '.join(SESSIONS)}, then overrides")
     return run_session
 
 
