@@ -16,11 +16,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
+from audit.search.evidence import standing
 from loop.records import Experiment
-from replication.certificate import LEAKS
 from replication.record import canonical_json
 
 TIME_COLUMNS = ("compute",)  # device seconds up to and with this experiment
+KNOWN = {"leaky": True, "clean": False}  # whether outputs depend on what they must not see; else nobody knows
 GROUPS = {"fitness": "fitness", "rules": "rule", "marks": "mark", "benchmarks": "accuracy"}  # field -> columns' prefix
 FORMULA = re.compile(r"[=@]|[+\-](?![\d.])")  # how a cell begins that a spreadsheet would run
 
@@ -66,19 +67,15 @@ def _experiment_rows(
         # Readers know no status "rejected": no loss was measured, and the last attempt's verdict says why.
         row |= {"status": "missing" if one.status == "rejected" else one.status, "reason": one.reason}
         row |= {"verdict": one.attempts[-1].verdict if one.attempts else None, "compute": compute}
-        row |= {"loss": one.loss if ok else None, "honest_loss": one.honest_loss if ok else None, "leaky": _leaky(one)}
+        row |= {
+            "loss": one.loss if ok else None,
+            "honest_loss": one.honest_loss if ok else None,
+            "leaky": KNOWN.get(standing(one)),
+        }
         row |= {"benchmark": sum(accuracies) / len(tasks) if 0 < len(tasks) == len(accuracies) else None, **baseline}
         row |= {"mark": one.mark, "discovery": one.number in discoveries, "attempts": len(one.attempts)}
         row |= {name: getattr(one, name) for name in ("parameters", "flops", "seed")}
         yield row | {f"{GROUPS[group]}_{key}": getattr(one, group).get(key) for group, key in keys}
-
-
-def _leaky(one: Experiment) -> bool | None:
-    """Whether outputs depend on what they must not see; None where nobody knows."""
-    checks = (one.attempts[-1].certificate if one.attempts else None) or {}
-    if one.looks_ahead or any(checks[check]["outcome"] == "violated" for check in LEAKS if check in checks):
-        return True
-    return False if one.certified else None
 
 
 def _attempt_rows(done: Sequence[Experiment]) -> Iterator[dict[str, object]]:
