@@ -65,7 +65,8 @@ def _two_variables(noise: Sampler, n: int, rng: np.random.Generator, design: Des
 
 _MODULES = ("estimate", "scaling_descent", "scaling_fit")
 _NOISE = Noises(met=("normal",), stress=())
-_ONE = partial(Check, rule="conservative", modules=_MODULES, noises=_NOISE, bootstrap_from=50, also=(10, 15))
+# As many runs of an arm as the kept ones have; more are judged by these.
+_ONE = partial(Check, rule="conservative", modules=_MODULES, noises=_NOISE, bootstrap_from=51, also=(10,))
 
 SCALING_CHECKS = (
     _ONE("scaling_exponent", simulate=_exponent),
