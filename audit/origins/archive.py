@@ -143,15 +143,22 @@ def _number(column: pd.Series[Any], path: Path, name: str) -> pd.Series[Any]:
     values = []
     for place, cell in enumerate(column, 1):
         try:
-            values.append(float(cell) if cell.strip() else math.nan)
-        except ValueError as error:
-            raise InputError(f"{path}, row {place}: {name} is {cell!r}, expected a number or nothing") from error
+            value = float(cell) if cell.strip() else None
+        except ValueError:
+            value = math.inf
+        good = value is None or math.isfinite(value)
+        require(good, f"{path}, row {place}: {name} is {cell!r}, expected a number or nothing")
+        values.append(math.nan if value is None else value)
     return pd.Series(values, index=column.index, dtype=np.float64)
 
 
 def _programs(path: Path) -> dict[int, Program]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
     found = {}
-    for place, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for place, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:

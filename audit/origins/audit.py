@@ -131,6 +131,7 @@ def methods_in_use(evidence: OriginEvidence, results: OriginResults) -> list[tup
         found |= {(f"{CONCENTRATION}{row.measure}", int(row.n)) for row in rows.itertuples()}
     if results.truth is not None:
         found |= {("cohen_kappa", len(results.truth.origins)), (CORRECTED, results.truth.clusters)}
+        found |= {("cluster_share", int(n)) for n in results.truth.components["programs"]}
     return sorted(found)
 
 
@@ -138,6 +139,7 @@ def without(results: OriginResults, withheld: Withheld) -> OriginResults:
     """The results with no limits in a table whose interval's method is withheld at any size."""
     names = {name for name, _ in withheld}
     shares, corrected = "cluster_share", ("corrected_low", "corrected_high")
+    limits = [f"{what}_{end}" for what in ("precision", "recall", "jaccard") for end in ("low", "high")]
     return replace(
         results,
         differences=_blank(results.differences, "share_difference.interval" in names),
@@ -149,16 +151,17 @@ def without(results: OriginResults, withheld: Withheld) -> OriginResults:
             )
             for one in results.components
         ),
-        agreement=_blank(
-            results.agreement,
-            shares in names,
-            [f"{what}_{end}" for what in ("precision", "recall", "jaccard") for end in ("low", "high")],
-        ),
+        agreement=_blank(results.agreement, shares in names, limits),
         text_shares=_blank(_blank(results.text_shares, shares in names), CORRECTED in names, corrected),
         archive_shares=_blank(results.archive_shares, shares in names),
         archive_origins=_blank(results.archive_origins, "cluster_difference.interval" in names),
         archive_parts=_blank(results.archive_parts, shares in names),
-        truth=results.truth and replace(results.truth, shares=_blank(results.truth.shares, CORRECTED in names)),
+        truth=results.truth
+        and replace(
+            results.truth,
+            components=_blank(results.truth.components, shares in names, limits),
+            shares=_blank(results.truth.shares, CORRECTED in names),
+        ),
     )
 
 

@@ -223,6 +223,7 @@ def _top_finding(results: ComponentResults, cfg: OriginSettings, withheld: Withh
     low, high = permitted(results.top.interval, method, results.top.n, withheld)
     interval = (100 * low, 100 * high)
     told = f"{between(interval, 1)}%" if np.isfinite(low) else span(interval)
+    between_architectures = not results.null.empty and results.name != SOURCE
     where = "the gallery" if "all" not in set(results.concentration["group"]) else "all experiments"
     group = results.concentration["group"].iloc[0]
     rows = results.concentration[results.concentration["group"] == group].set_index("measure")["estimate"]
@@ -251,8 +252,9 @@ def _top_finding(results: ComponentResults, cfg: OriginSettings, withheld: Withh
             "Wilson's interval with one unit an architecture, the categories taken as given; groups against single "
             "units dealt out anew, as if independent, which makes p-values too small where units go together."
             if results.name == SOURCE
-            else "Jackknife interval over architectures; groups against whole architectures dealt out anew."
+            else "Jackknife interval over architectures; errors of the labels are not in it."
         )
+        + (" Groups against whole architectures dealt out anew." if between_architectures else "")
         + (
             f" {cfg.resamples} deals, so no p-value is below {2 / (cfg.resamples + 1):.1g}."
             if not results.null.empty
@@ -301,8 +303,8 @@ def _tail_finding(results: ComponentResults, cfg: OriginSettings) -> Finding:
         ),
         verdict="measured",
         method=(
-            "Rarefaction: exact means and SDs of draws without replacement from the rest's units. A small group misses "
-            "rare categories for its size alone."
+            "Rarefaction: exact means and SDs of draws without replacement from the rest's units, whose shares "
+            "are taken as known. A small group misses rare categories for its size alone."
         ),
         estimate=float(first["distance"]),
         unit="standard deviations",

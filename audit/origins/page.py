@@ -201,6 +201,7 @@ def page(
             "by_model": about.labeller == "llm",
             "published": SOURCE if evidence.published is not None else "",
             "level_percent": f"{100 * cfg.level:g}%",
+            "q_percent": f"{100 * (1 - cfg.level):g}%",
             "parts": cfg.parts,
             "units": _units(evidence),
         }

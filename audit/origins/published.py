@@ -31,7 +31,7 @@ LABELS = (
     "the interval."
 )
 LATER = (
-    "Nor is a cause told: better programs tend to be later, and later ones have more earlier results to draw on, which "
+    "Nor is a cause told: better programs may be the later ones, which have more earlier results to draw on, and that "
     "alone could raise the share of experience in a gallery."
 )
 
@@ -148,7 +148,7 @@ def _difference_finding(channel: str, rows: pd.DataFrame, cfg: OriginSettings, w
             f"{channel.capitalize()}: {signed(100 * difference, 1)} points in the gallery "
             f"({100 * first['gallery']:.1f}%) against the others ({100 * first['rest']:.1f}%). "
             f"With one unit an architecture ({count(n)} and "
-            f"{count(first['n_rest'])}), the most cautious reading: {span(points, 1)}, {p_equals(p_value)}. "
+            f"{count(first['n_rest'])}), the most cautious reading tried: {span(points, 1)}, {p_equals(p_value)}. "
             + "".join(
                 f"With the units that figure 7 fits ({count(row.n_gallery)} and {count(row.n_rest)}), as if "
                 f"independent: {span((100 * row.low, 100 * row.high), 1)}, {p_equals(row.p_holm)}. "

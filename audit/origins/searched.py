@@ -9,6 +9,7 @@ from audit.finding import Finding, Interval, Withheld, permitted
 from audit.origins.archive import SearchArchive
 from audit.origins.plan import OriginSettings
 from audit.statistics.clusters import ClusteredTest, cluster_difference, cluster_share, rao_scott
+from audit.statistics.estimate import Floats
 from audit.statistics.multiplicity import holm
 from audit.wording import number, p_equals, signed, span
 
@@ -43,8 +44,8 @@ def origin_differences(archive: SearchArchive, cfg: OriginSettings, rng: np.rand
                 {
                     "channel": channel,
                     "comparison": comparison,
-                    "gallery": first[0].sum() / first[1].sum(),
-                    "rest": rest[0].sum() / rest[1].sum(),
+                    "gallery": _share(*first),
+                    "rest": _share(*rest),
                     "difference": found.estimate,
                     "low": found.interval[0],
                     "high": found.interval[1],
@@ -56,7 +57,8 @@ def origin_differences(archive: SearchArchive, cfg: OriginSettings, rng: np.rand
                 }
             )
     table = pd.DataFrame(rows)
-    table["p_holm"] = table.groupby("comparison")["p_value"].transform(holm)
+    # Holm's correction takes an unknown p-value for 1; it stays unknown here.
+    table["p_holm"] = table.groupby("comparison")["p_value"].transform(holm).where(table["p_value"].notna())
     return table
 
 
@@ -106,9 +108,12 @@ def origins_by_part(archive: SearchArchive, cfg: OriginSettings, rng: np.random.
 
 
 def clustered_test(archive: SearchArchive, cfg: OriginSettings) -> ClusteredTest:
-    """Rao and Scott's test of equal shares of origins in gallery and rest."""
+    """Rao and Scott's test of equal shares of origins in gallery and rest; all NaN where one of them has no program."""
     counts = archive.table("origin", tuple(channel.origin for channel in cfg.channels.values()))
-    return rao_scott(counts.to_numpy(dtype=np.float64), archive.group(counts.index))
+    inside = archive.group(counts.index)
+    if inside.all() or not inside.any():
+        return ClusteredTest(statistic=np.nan, df=(np.nan, np.nan), p_value=np.nan, design_effect=np.nan)
+    return rao_scott(counts.to_numpy(dtype=np.float64), inside)
 
 
 def origin_findings(
@@ -163,8 +168,8 @@ def _difference(
         question=f"Is the share of {channel} different in the gallery of {archive.name} than in the rest?",
         answer=(
             f"{channel.capitalize()}: {signed(100 * row['difference'], 1)} points in the gallery "
-            f"({100 * row['gallery']:.1f}% of {int(row['units_gallery'])} components) against the rest "
-            f"({100 * row['rest']:.1f}% of "
+            f"({number(100 * row['gallery'], 1)}% of {int(row['units_gallery'])} components) against the rest "
+            f"({number(100 * row['rest'], 1)}% of "
             f"{int(row['units_rest'])}): {span(points, 1)}, {p_equals(p_value)}, {n} and {int(row['n_rest'])} "
             f"programs. With the rest weighted to the gallery's age: {signed(100 * aged['difference'], 1)} points "
             f"({span(aged_points, 1)}). " + (BUILT_IN if archive.labelled_by == ("truth",) else "")
@@ -190,6 +195,11 @@ def _difference(
             "labelled_by": list(archive.labelled_by),
         },
     )
+
+
+def _share(hits: Floats, totals: Floats) -> float:
+    """NaN of no units."""
+    return float(hits.sum() / totals.sum()) if totals.sum() > 0.0 else np.nan
 
 
 def _points(interval: Interval) -> Interval:

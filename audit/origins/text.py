@@ -164,17 +164,17 @@ def _agreement_finding(text: TextLabels, table: pd.DataFrame, cfg: OriginSetting
         id=f"components.{SOURCE}_text.agreement",
         question=f"How well do {text.main} label the components of the published programs?",
         answer=(
-            f"On {plural(sample, 'program')} labelled by hand, of the labels that either {text.main} or the first "
+            f"On {plural(sample, 'program')} read one by one, of the labels that either {text.main} or the first "
             f"reader gives both give {100 * row['jaccard']:.0f}% ({limits}): "
             f"{100 * row['precision']:.0f}% of the labels of the {text.main} are the reader's, "
-            f"{100 * row['recall']:.0f}% of the reader's are found; kappa {number(row['kappa'], 2)}. Two "
-            f"readings by hand, the second without sight of the first, share {100 * ceiling['jaccard']:.0f}%; language "
-            "models helped with both, so they may share their errors."
+            f"{100 * row['recall']:.0f}% of the reader's are found; kappa {number(row['kappa'], 2)}. The "
+            f"two readings, the second without sight of the first, share {100 * ceiling['jaccard']:.0f}%. Both were "
+            "made with language models of one kind, which may share their errors; neither is the truth."
         ),
         verdict="measured",
         method=(
             "Categories of each program by both; intervals by Wilson at the effective number of labels, programs drawn "
-            "anew. The readings by hand were made before and without the rules."
+            "anew. The readings were made without the rules."
         ),
         estimate=float(row["jaccard"]),
         unit="share of labels",
@@ -190,7 +190,8 @@ def _share_finding(text: TextLabels, shares: pd.DataFrame, published: PublishedO
     again = shares["share"].to_numpy(dtype=np.float64)
     distance = 0.5 * float(np.abs(again - shares["printed"].to_numpy(dtype=np.float64)).sum())
     rank = float(stats.spearmanr(again, shares["printed"]).statistic)
-    outside = ~shares["printed"].between(shares["low"], shares["high"])
+    known = shares.dropna(subset=["low", "high"])
+    outside = ~known["printed"].between(known["low"], known["high"])
     programs, labels = len(text.counts), int(text.counts.sum())
     tops = [100 * top_share(column, cfg.top) for column in (again, shares["printed"])]
     return Finding(
@@ -202,8 +203,8 @@ def _share_finding(text: TextLabels, shares: pd.DataFrame, published: PublishedO
             "of the labels would have to change their "
             f"category to give the printed shares; the ranks of the categories correlate with {number(rank, 2)}. The "
             f"top {cfg.top} hold {tops[0]:.0f}% here and {tops[1]:.0f}% as printed. The printed share lies outside the "
-            f"interval in {int(outside.sum())} of {len(shares)} categories, as it may where labellers draw the line "
-            "elsewhere. A category counts once a program here; how the paper counted is not told."
+            f"interval in {int(outside.sum())} of {len(known)} categories that have one, as it may where labellers "
+            "draw the line elsewhere. A category counts once a program here; how the paper counted is not told."
         ),
         verdict="measured",
         method=f"Shares of labels by {text.main}; half the sum of absolute differences; Spearman's rank correlation.",

@@ -41,12 +41,16 @@ class TruthCheck:
 
 
 def check_truth(archive: SearchArchive, cfg: OriginSettings, rng: np.random.Generator) -> TruthCheck | None:
-    """None where the archive's labels are not the proposer's own, or its components are not of the grammar."""
+    """None where the archive's labels are not the proposer's own, its components are not of the grammar, or it has too
+    few programs: none with a parent, or none of odd or of even number.
+    """
     known = archive.components["component"].isin(list(PARTS))
     if archive.labelled_by != ("truth",) or not known.all():
         return None
     pairs = {"keywords against the proposer": (keyword_components(archive), true_components(archive))}
     origins = keyword_origins(archive)
+    if not _children(archive) or origins["experiment"].astype(int).mod(2).nunique() < 2:
+        return None
     names = [channel.origin for channel in cfg.channels.values()]
     kappa = cohen_kappa(list(origins["said"]), list(origins["truth"]), cfg.level)
     return TruthCheck(

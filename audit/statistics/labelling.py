@@ -40,8 +40,8 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str], level: float) -> Es
     """Cohen's (1960) kappa of two labellings of the same items: agreement beyond that of their label frequencies.
 
     Limits: Student's t on Fisher's z with the asymptotic error of Fleiss et al. (1969); bootstraps cover less for a
-    rare label. NaN limits below 50 items, where a label is given less than 10 times by the two together, and of perfect
-    agreement; NaN where both give all items the same one label.
+    rare label. NaN limits below 50 items, where a label is given less than 10 times by the two together, of perfect
+    agreement, and where either gives all items one label; NaN where both give the same one.
     """
     level = checked_level(level)
     counts = confusion(first, second, sorted({*first, *second})).to_numpy(dtype=np.float64)
@@ -52,7 +52,7 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str], level: float) -> Es
         found = cohens_kappa(counts)
     kappa = float(found.kappa)
     rarest = float((counts.sum(axis=0) + counts.sum(axis=1)).min())
-    if n < KAPPA_FROM or rarest < LABEL_FROM or abs(kappa) > 1.0 - 1e-12:
+    if n < KAPPA_FROM or rarest < LABEL_FROM or abs(kappa) > 1.0 - 1e-12 or not found.std_kappa > 1e-12:
         return Estimate(estimate=kappa, interval=NO_INTERVAL, n=n)
     reach = float(special.stdtrit(n - 1, 0.5 + level / 2.0)) * float(found.std_kappa) / (1.0 - kappa**2)
     middle = math.atanh(kappa)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,26 @@ def test_the_truth_is_checked_only_where_somebody_knows_it(tmp_path):
     assert check_truth(archive, settings(), np.random.default_rng(1)) is None
 
 
+@pytest.mark.parametrize("kept", ["no programs", "no experiment of odd number", "no parents"])
+def test_an_archive_too_small_to_learn_errors_from_is_not_checked(kept):
+    archive = read_search_archive(REFERENCE, "reference", settings())
+    if kept == "no programs":
+        archive = replace(archive, programs={})
+    elif kept == "no parents":
+        archive = replace(archive, experiments=archive.experiments.assign(parent=np.nan))
+    else:
+        archive = replace(archive, components=archive.components[archive.components["experiment"] % 2 == 0])
+    assert check_truth(archive, settings(), np.random.default_rng(1)) is None
+
+
+def test_a_gallery_without_programs_has_findings_without_numbers(tmp_path):
+    cfg = replace(settings(), gallery="discoveries", resamples=20)
+    archive = read_search_archive(write(tmp_path, effect=0.0, drift=0.0), "made", cfg)
+    found = origin_findings(archive, origin_differences(archive, cfg, np.random.default_rng(1)), cfg, frozenset())
+    assert {finding.details["outcome"] for finding in found} == {"not testable"}
+    assert not any("nan" in finding.answer for finding in found)
+
+
 def test_corrected_shares_hold_the_truth_of_the_other_half():
     check = check_truth(read_search_archive(REFERENCE, "reference", settings()), settings(), np.random.default_rng(1))
     assert check is not None
@@ -149,13 +170,15 @@ def test_words_tell_an_origin(weakness, end, origin):
         (FILES[2], "{}\n", "line 1: no program"),
         (FILES[2], "[1]\n", "line 1: no program"),
         (FILES[1], "id,order,parent,status,fitness_strict,discovery\n0,0,,ok,high,false\n", "fitness_strict is 'high'"),
+        (FILES[1], "id,order,parent,status,fitness_strict,discovery\n0,0,inf,ok,1,false\n", "parent is 'inf'"),
+        (FILES[2], "\udcff", "programs.jsonl: cannot be read"),
     ],
 )
 def test_a_broken_archive_is_an_error_in_one_line(tmp_path, file, text, message):
     folder = write(tmp_path, effect=0.0, drift=0.0)
     (folder / file).unlink()
     if text is not None:
-        (folder / file).write_text(text)
+        (folder / file).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match=message) as raised:
         read_search_archive(folder, "made", settings())
     assert "\n" not in str(raised.value)
@@ -169,5 +192,6 @@ def test_limits_that_calibration_fails_are_in_no_table():
     assert hidden.truth is not None
     for table in (hidden.archive_shares, hidden.archive_parts, hidden.truth.shares):
         assert table[["low", "high"]].isna().all(axis=None)
+    assert hidden.truth.components[["recall_low", "recall_high"]].isna().all(axis=None)
     pd.testing.assert_frame_equal(hidden.archive_origins, results.archive_origins)
     assert {name for name, _ in methods_in_use(evidence, results)} >= {"cluster_share", "rao_scott", "cohen_kappa"}

@@ -11,6 +11,7 @@ import pytest
 from audit.origins import components
 from audit.origins.plan import OriginSettings
 from audit.origins.published import ARCHITECTURES, FITTED, difference_findings, difference_table, read_published
+from audit.origins.text import TextLabels, share_table, text_findings
 from audit.sheets import Sheet
 from replication.configure import compose
 from replication.settings import InputError, typed
@@ -131,6 +132,12 @@ def test_concentration_is_compared_with_units_dealt_out_anew():
     assert moved["entropy"] < 0.01
 
 
+def test_the_same_tables_give_the_same_answers():
+    again = components._as_published(read(changed=0.0), settings(), np.random.default_rng(0))
+    pd.testing.assert_frame_equal(again.null, measured(0.0).null, check_exact=True)
+    pd.testing.assert_frame_equal(again.tails, measured(0.0).tails, check_exact=True)
+
+
 def test_enriched_categories_are_fewer_where_fewer_units_are_assumed():
     found = measured(0.95)
     told = found.by_number.assign(total=found.by_number["more"] + found.by_number["fewer"]).set_index("assumption")
@@ -138,6 +145,17 @@ def test_enriched_categories_are_fewer_where_fewer_units_are_assumed():
     assert told.loc[ARCHITECTURES, "total"] <= told.loc[FITTED, "total"].iloc[0]
     listed = found.enriched[found.enriched["q_value"] <= 0.05]["component"].tolist()
     assert ", ".join(listed) == told.loc[FITTED, "names"].iloc[0]
+
+
+def test_a_category_without_an_interval_is_not_counted_as_outside_it():
+    names = tuple(read().categories.index)
+    text = TextLabels(
+        categories=names, labels={"rules": {i: names[: i % 3 + 1] for i in range(9)}}, hand=None, notes=()
+    )
+    shares = share_table(text, read(), settings(), np.random.default_rng(0))
+    assert shares["low"].isna().all()
+    (finding,) = text_findings(text, pd.DataFrame(), shares, read(), settings(), frozenset())
+    assert finding.details["outside"] == 0
 
 
 @pytest.mark.parametrize(

@@ -130,3 +130,9 @@ def test_errors_that_cannot_be_undone_give_no_number(errors: list[list[int]]) ->
 def test_a_confusion_of_other_categories_is_refused() -> None:
     with pytest.raises(ValueError, match="square confusion"):
         corrected_shares([4, 6, 1], [[5, 1], [1, 5]], 0.95, _rng(), 100)
+
+
+def test_a_labeller_that_knows_one_label_gets_no_false_certainty():
+    kappa = cohen_kappa(["a"] * 60, ["a"] * 40 + ["b"] * 20, 0.95)
+    assert kappa.estimate == pytest.approx(0.0)
+    assert np.isnan(kappa.interval).all()
