@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -203,6 +204,9 @@ def _experiments(path: Path) -> dict[int, dict[str, Any]]:
         numbers = table[["id", "parent", "honest_loss"]].astype("float64")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a table of experiments ({error})") from error
+    infinite = numbers[["id", "parent"]].isin([math.inf, -math.inf])
+    whole = bool(numbers["id"].notna().all()) and not bool(infinite.any(axis=None))
+    require(whole, f"{path}: not a table of experiments (an id or a parent is no whole number)")
     rows = table.assign(parent=numbers["parent"], honest_loss=numbers["honest_loss"]).to_dict("records")
     return {int(row["id"]): {str(key): value for key, value in row.items()} for row in rows}
 

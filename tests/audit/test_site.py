@@ -366,7 +366,10 @@ def test_a_program_whose_file_was_not_kept_comes_from_the_archive_if_it_is_the_l
         gallery(discovered(tmp_path), None)
 
 
-@pytest.mark.parametrize("table", ["id,name\n1,a\n", "id,name,parent,honest_loss,leaky\nx,a,,1,true\n", ""])
+DAMAGED = "id,name,parent,honest_loss,leaky\n,a,,1,true\n1,b,inf,1,true\n"
+
+
+@pytest.mark.parametrize("table", ["id,name\n1,a\n", "id,name,parent,honest_loss,leaky\nx,a,,1,true\n", DAMAGED, ""])
 def test_a_damaged_archive_is_named(tmp_path, table):
     write_session(tmp_path, "discover", [], {**search_files(), "archive/experiments.csv": table})
     with pytest.raises(InputError, match=r"experiments\.csv: not a table of experiments"):
