@@ -35,7 +35,9 @@ class Discovered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Entry:
+class Listed:
+    """An entry of candidates.json; `file` is relative to it."""
+
     name: str
     label: str
     number: int
@@ -43,15 +45,17 @@ class _Entry:
     loss: float
     baseline_losses: dict[str, float]
     source_sha256: str
-    file: str  # relative to the document
+    file: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Document:
+class CandidateList:
+    """The document: the search, the scale of its losses and their unit, best fitness first."""
+
     search: str
     scale: str
     unit: str
-    candidates: tuple[_Entry, ...]
+    candidates: tuple[Listed, ...]
 
 
 def candidate_files(search: str, scale: str, unit: str, candidates: Sequence[Discovered]) -> dict[str, str]:
@@ -69,8 +73,8 @@ def candidate_files(search: str, scale: str, unit: str, candidates: Sequence[Dis
         source = fields.pop("source")
         path = f"candidates/{candidate.number:04}_{slug(candidate.name)[:60]}.py"
         files[path] = source
-        entries.append(_Entry(**fields, source_sha256=_sha256(source), file=path))
-    document = asdict(_Document(search=search, scale=scale, unit=unit, candidates=tuple(entries)))
+        entries.append(Listed(**fields, source_sha256=_sha256(source), file=path))
+    document = asdict(CandidateList(search=search, scale=scale, unit=unit, candidates=tuple(entries)))
     files[FILE] = json.dumps({"schema": SCHEMA, **document}, indent=1, sort_keys=True, allow_nan=False) + "\n"
     return files
 
@@ -90,7 +94,7 @@ def load_discovered(path: Path, top: int, known: Mapping[str, str]) -> list[Cand
     """
     require(path.is_file(), f"{path}: no search has been made yet: run nox -s discover first")
     text, where = path.read_text(errors="replace"), str(path)
-    document = typed(_Document, read_document(text, SCHEMA, "list of candidates", where), where)
+    document = typed(CandidateList, read_document(text, SCHEMA, "list of candidates", where), where)
     found: dict[str, Candidate] = {}
     for entry in document.candidates:
         if len(found) == top:
@@ -105,7 +109,7 @@ def load_discovered(path: Path, top: int, known: Mapping[str, str]) -> list[Cand
     return list(found.values())
 
 
-def _read(folder: Path, entry: _Entry, document: _Document) -> Candidate:
+def _read(folder: Path, entry: Listed, document: CandidateList) -> Candidate:
     path = folder / entry.file
     require(path.resolve().is_relative_to(folder.resolve()), f"{folder / FILE}: {entry.file} lies outside its folder")
     try:

@@ -16,7 +16,7 @@ import pandas as pd
 from audit.evidence import printable
 from audit.finding import Finding
 from audit.site.folders import FINDINGS, Run
-from replication.discovered import FILE, SCHEMA
+from replication.discovered import FILE, SCHEMA, CandidateList, Listed
 from replication.record import read_document
 from replication.settings import InputError, require, typed
 
@@ -78,28 +78,6 @@ class GalleryEntry:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Listed:
-    """An entry of candidates.json."""
-
-    name: str
-    label: str
-    number: int
-    fitness: float
-    loss: float
-    baseline_losses: dict[str, float]
-    source_sha256: str
-    file: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _List:
-    search: str
-    scale: str
-    unit: str
-    candidates: tuple[_Listed, ...]
-
-
 def gallery(search: Run | None, rerun: Run | None) -> list[GalleryEntry]:
     """Candidates of a search, best fitness first, then those that were only rerun.
 
@@ -153,7 +131,7 @@ def _discovered(
     if not path.exists():
         return []
     document = read_document(_text(path), SCHEMA, "list of candidates", str(path))
-    listed = typed(_List, document, str(path))
+    listed = typed(CandidateList, document, str(path))
     experiments = _experiments(search.folder / "archive" / "experiments.csv")
     archived = _programs(search.folder / "archive" / "programs.jsonl")
     return [
@@ -170,7 +148,7 @@ def _discovered(
     ]
 
 
-def _score(one: _Listed, listed: _List, experiments: Mapping[int, Mapping[str, Any]]) -> Score:
+def _score(one: Listed, listed: CandidateList, experiments: Mapping[int, Mapping[str, Any]]) -> Score:
     leaky = str(experiments.get(one.number, {}).get("leaky", "")).lower()
     return Score(
         search=printable(listed.search),
@@ -222,7 +200,7 @@ def _programs(path: Path) -> dict[int, str]:
         raise InputError(f"{path}: not an archive of programs ({error!r})") from error
 
 
-def _source(folder: Path, one: _Listed, archived: Mapping[int, str]) -> str:
+def _source(folder: Path, one: Listed, archived: Mapping[int, str]) -> str:
     """The program, readable: characters that hide or turn round text are replaced. A reference keeps few files."""
     path = folder / one.file
     require(path.resolve().is_relative_to(folder.resolve()), f"{folder / FILE}: {one.file} lies outside its folder")
