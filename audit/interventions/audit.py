@@ -15,11 +15,12 @@ import pandas as pd
 from audit.finding import Finding, Withheld, permitted
 from audit.interventions.plan import InterventionSettings
 from audit.statistics.decision import PairedSample, judge
-from audit.statistics.estimate import Floats
+from audit.statistics.estimate import NO_INTERVAL, Floats
 from audit.statistics.multiplicity import holm
 from audit.statistics.paired import PairedT, Ratio, paired_t
 from audit.statistics.paired_ratio import detectable_difference, paired_ratio
 from audit.wording import number, p_equals, signed, span
+from replication.settings import require
 
 RATIO_METHOD, DIFFERENCE_METHOD = "paired_ratio", "paired_t.interval"
 ARM_WORDS = {
@@ -32,7 +33,7 @@ ARM_WORDS = {
     "below_2": "the rule “more than 2% below is a leak”",
     "no_rule": "no rule against leaks",
 }
-OUTCOMES = {  # column of the outcomes -> question, unit, whether its difference is shown as a percentage
+OUTCOMES = {  # column of the outcomes -> what it is, in words
     "false_share": "share of claims that were not confirmed",
     "leak_share": "share of leaks among the kept proposals",
 }
@@ -42,7 +43,8 @@ OUTCOMES = {  # column of the outcomes -> question, unit, whether its difference
 class RateContrast:
     """Confirmed claims per device hour of an arm over those of the reference arm, by search seed.
 
-    detectable: the ratios, below and above 1, that so many seeds would show with the power of the plan.
+    detectable: the ratios, below and above 1, that so many seeds would show with the power of the plan; below 0 where
+    none below 1 would be shown, NaN where the data tell nothing of it.
     """
 
     arm: str
@@ -67,8 +69,13 @@ def contrasted(outcomes: pd.DataFrame, arm: str, against: str, column: str) -> t
 
 
 def other_arms(outcomes: pd.DataFrame, settings: InterventionSettings) -> list[str]:
-    """Arms that were run, in the order of the plan, but for the one that they are compared with."""
-    there = set(outcomes["arm"])
+    """Arms that were run, in the order of the plan, but for the one that they are compared with.
+
+    Raises:
+        InputError: that one was not run.
+    """
+    there, against = set(outcomes["arm"]), settings.reference_arm
+    require(against in there, f"interventions.reference_arm: the kept results have no arm {against!r}")
     return [arm for arm in settings.arms if arm in there and arm != settings.reference_arm]
 
 
@@ -87,15 +94,33 @@ def rate_contrasts(outcomes: pd.DataFrame, settings: InterventionSettings) -> li
         found.append(
             RateContrast(
                 arm=arm,
-                ratio=paired_ratio(first, second, settings.level),
+                ratio=_ratio(first, second, settings.level),
                 test=test,
                 p_adjusted=float(p_adjusted),
-                detectable=(max(0.0, 1.0 - reach), 1.0 + reach),
+                detectable=(1.0 - reach, 1.0 + reach),
                 confirmed=(int(totals.loc[arm, "confirmed"]), int(totals.loc[against, "confirmed"])),
                 per_experiment=float(shares[arm] / shares[against]) if shares[against] else math.nan,
             )
         )
     return found
+
+
+def _ratio(first: Floats, second: Floats, level: float) -> Ratio:
+    """`paired_ratio`, unbounded where there are not two pairs."""
+    if len(first) < 2:
+        return Ratio(estimate=math.nan, interval=NO_INTERVAL, kind="unbounded")
+    return paired_ratio(first, second, level)
+
+
+def _detectable_words(one: RateContrast, settings: InterventionSettings) -> str:
+    low, high = one.detectable
+    if not math.isfinite(high):
+        return "Which ratio so many searches would show is not known."
+    below = f"a ratio below {number(low, 2)}" if low > 0 else "no ratio below 1, and one"
+    return (
+        f"With {settings.power:.0%} probability, {one.test.n} pairs of searches would show {below}"
+        f"{' or' if low > 0 else ''} above {number(high, 2)}."
+    )
 
 
 def audit(outcomes: pd.DataFrame, settings: InterventionSettings, withheld: Withheld) -> list[Finding]:
@@ -109,17 +134,21 @@ def audit(outcomes: pd.DataFrame, settings: InterventionSettings, withheld: With
 
 def methods_in_use(outcomes: pd.DataFrame, settings: InterventionSettings) -> list[tuple[str, int]]:
     """(calibrated method, n) of every interval that `audit` and `rule_finding` give."""
-    sizes = {
-        len(contrasted(outcomes, arm, settings.reference_arm, "rate")[0]) for arm in other_arms(outcomes, settings)
+    arms, against = other_arms(outcomes, settings), settings.reference_arm
+    columns = {"rate": RATIO_METHOD} | dict.fromkeys(("best_bits", *OUTCOMES), DIFFERENCE_METHOD)
+    found = {
+        (method, len(contrasted(outcomes, arm, against, column)[0]))
+        for column, method in columns.items()
+        for arm in arms
     }
-    return [(method, n) for n in sorted(sizes) if n >= 2 for method in (RATIO_METHOD, DIFFERENCE_METHOD)]
+    return sorted((method, n) for method, n in found if n >= 2)
 
 
 def _rate_finding(one: RateContrast, settings: InterventionSettings, withheld: Withheld) -> Finding:
     interval = permitted(one.ratio.interval, RATIO_METHOD, one.test.n, withheld)
     bounded = one.ratio.kind == "bounded" and all(map(math.isfinite, interval))
     different = one.p_adjusted < 1 - settings.level
-    outcome = ("fewer" if one.ratio.estimate < 1 else "more") if different else "undecided"
+    outcome = ("fewer" if one.test.estimate < 0 else "more") if different else "undecided"
     against = words(settings.reference_arm)
     return Finding(
         id=f"interventions.{one.arm}.rate_ratio",
@@ -130,8 +159,7 @@ def _rate_finding(one: RateContrast, settings: InterventionSettings, withheld: W
             + f"{one.confirmed[0]} confirmed in {one.test.n} searches against {one.confirmed[1]}, "
             f"{p_equals(one.p_adjusted)} after correction, so "
             + ("the two are not told apart" if not different else f"there are {outcome}")
-            + f". With {settings.power:.0%} probability, {one.test.n} pairs of searches would show a ratio below "
-            f"{number(one.detectable[0], 2)} or above {number(one.detectable[1], 2)}."
+            + f". {_detectable_words(one, settings)}"
         ),
         verdict="measured",
         method=(
@@ -182,7 +210,7 @@ def _best_findings(outcomes: pd.DataFrame, settings: InterventionSettings, withh
         arms, samples, judge(samples, alpha=1 - settings.level, sesoi=settings.sesoi), strict=True
     ):
         interval = permitted(said.t.interval, DIFFERENCE_METHOD, said.t.n, withheld)
-        failed = sample.candidate_own
+        failed, theirs = sample.candidate_own, sample.baseline_own
         found.append(
             Finding(
                 id=f"interventions.{arm}.best",
@@ -191,6 +219,7 @@ def _best_findings(outcomes: pd.DataFrame, settings: InterventionSettings, withh
                     f"{signed(said.t.estimate, 4)} bits per byte ({span(interval, 4)}), lower is better: "
                     f"{said.outcome}. Both were trained again on fresh seeds."
                     + (f" {failed} of its searches kept nothing that could be trained again." if failed else "")
+                    + (f" {theirs} searches of {words(against)} kept nothing such." if theirs else "")
                 ),
                 verdict="measured",
                 method=(

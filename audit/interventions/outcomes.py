@@ -122,10 +122,11 @@ def _pooled_sd(rows: list[np.ndarray]) -> tuple[float, int]:
 def search_outcomes(experiments: pd.DataFrame, confirmations: pd.DataFrame, settings: ConfirmSettings) -> pd.DataFrame:
     """One row a search: arm, seed and what it came to.
 
-    experiments, scored, kept: how many. hours: device hours of training, failures included. claims, confirmed; rate:
-    confirmed claims per device hour; false_share: of the claims, how many were not confirmed, NaN without claims;
-    leak_share: of the kept proposals, how many leak; best_loss, best_bits: honest loss (nats per token) and bits per
-    byte of the best, mean over fresh seeds, NaN where one failed or nothing was kept; best_standing: its certificate.
+    experiments, scored, kept: how many. hours: device hours of training, failures included, NaN where one was not
+    measured. claims, confirmed; rate: confirmed claims per device hour, NaN without any; false_share: of the claims,
+    how many were not confirmed, NaN without claims; leak_share: of the kept proposals, how many leak; best_loss,
+    best_bits: honest loss (nats per token) and bits per byte of the best, mean over fresh seeds, NaN where one failed
+    or nothing was kept; best_standing: its certificate.
     """
     claims = confirmed_claims(experiments, confirmations, settings)
     best = best_of(experiments).set_index(KEY)
@@ -137,7 +138,7 @@ def search_outcomes(experiments: pd.DataFrame, confirmations: pd.DataFrame, sett
     for (arm, seed), of_search in experiments.groupby(KEY, sort=True):
         here = claims[(claims["arm"] == arm) & (claims["seed"] == seed)]
         kept = of_search[of_search["kept"]]
-        hours = float(of_search["device_seconds"].sum()) / 3600.0
+        hours = float(of_search["device_seconds"].astype(float).sum(skipna=False)) / 3600.0
         program = best.loc[(arm, seed), "candidate"] if (arm, seed) in best.index else None
         confirmed = int(here["confirmed"].sum())
         rows.append(
@@ -150,7 +151,7 @@ def search_outcomes(experiments: pd.DataFrame, confirmations: pd.DataFrame, sett
                 "hours": hours,
                 "claims": len(here),
                 "confirmed": confirmed,
-                "rate": confirmed / hours,
+                "rate": confirmed / hours if hours > 0 else math.nan,
                 "false_share": 1.0 - confirmed / len(here) if len(here) else math.nan,
                 "leak_share": float((kept["standing"] == "leaky").mean()) if len(kept) else math.nan,
                 "best_loss": math.nan if program is None else float(fresh.loc[program, "honest_loss"]),

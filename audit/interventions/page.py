@@ -15,7 +15,7 @@ from audit.interventions.outcomes import confirmed_claims, search_outcomes
 from audit.interventions.plan import InterventionSettings
 from audit.interventions.reference import Kept
 from audit.section import Section
-from audit.wording import number
+from audit.wording import number, plural
 
 CAPTION = (
     "Each arm against the whole loop. Dots: estimates; lines: intervals, each for itself. Filled: told apart after "
@@ -46,7 +46,8 @@ def verdict(outcomes: pd.DataFrame, settings: InterventionSettings) -> str:
     listed = "; ".join(f"{words(one.arm)} {number(one.ratio.estimate, 2)} times" for one in told)
     return (
         f"In {len(outcomes)} searches of this project’s own loop, the rate of confirmed discoveries differed from that "
-        f"of {words(settings.reference_arm)} for {listed}; {len(contrasts) - len(told)} arms were not told apart."
+        f"of {words(settings.reference_arm)} for {listed}; {plural(len(contrasts) - len(told), 'other arm')} "
+        "not told apart."
     )
 
 
@@ -68,12 +69,13 @@ def section(
     claims = confirmed_claims(kept.measured.experiments, kept.measured.confirmations, settings.confirm)
     searches = outcomes[outcomes["arm"] == settings.reference_arm]
     told = (
-        f"{len(set(outcomes['arm']))} arms, {outcomes['seed'].nunique()} search seeds each, {settings.experiments} "
-        "experiments a search. A discovery is a kept program better than every baseline at search time; it is "
-        "confirmed if it is certified and beats the best of those baselines again on "
-        f"{settings.confirm.seeds} fresh seeds (false discovery rate {settings.confirm.false_discovery_rate:g} within "
-        f"a search). {words(settings.reference_arm).capitalize()} made {number(searches['claims'].mean(), 1)} claims "
-        f"a search, of which {number(searches['confirmed'].mean(), 1)} were confirmed."
+        f"{len(set(outcomes['arm']))} arms, {outcomes['seed'].nunique()} search seeds each, "
+        f"{_each(outcomes['experiments'])} experiments a search. A discovery is a kept program better than every "
+        "baseline at search time; it is confirmed if it is certified and beats the best of those baselines again on "
+        f"{kept.measured.confirmations['seed'].nunique()} fresh seeds (false discovery rate "
+        f"{settings.confirm.false_discovery_rate:g} within a search). {words(settings.reference_arm).capitalize()} "
+        f"made {number(searches['claims'].mean(), 1)} claims a search, of which "
+        f"{number(searches['confirmed'].mean(), 1)} were confirmed."
     )
     paragraphs = (told, LIMITS, *kept.told(settings))
     tables = {
@@ -89,6 +91,12 @@ def section(
         shown=("intervention_arms", "intervention_searches"),
     )
     return made, calibration
+
+
+def _each(counts: pd.Series) -> str:
+    """`40`, or `38 to 40` where searches differ."""
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def arm_table(outcomes: pd.DataFrame, settings: InterventionSettings) -> pd.DataFrame:

@@ -33,6 +33,8 @@ class Kept:
         told = [f"Results are read from {settings.reference}, made at {commit}{dirty}; {REMEDY} makes them again."]
         if self.manifest.get("decision_plan", {}).get("sha256") != plan_sha256(settings.plan):
             told.append("They were made with another plan than this call's: what is said of the arms is of theirs.")
+        if self.manifest.get("decision_plan", {}).get("as_registered") is False:
+            told.append("The plan they were made with is not the registered one.")
         return tuple(told)
 
 

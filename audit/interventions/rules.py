@@ -49,7 +49,7 @@ def rule_finding(outcomes: pd.DataFrame | None, settings: InterventionSettings) 
         )
     described = "; ".join(
         f"{words(arm)}: best {number(means.loc[arm, 'best_bits'], 4)}, "
-        f"{100 * means.loc[arm, 'leak_share']:.0f}% leaks among the kept, "
+        f"{number(100 * means.loc[arm, 'leak_share'], 0)}% leaks among the kept, "
         f"{int(leaky.get(arm, 0))} of {int((outcomes['arm'] == arm).sum())} searches with a leaky best, "
         f"{number(means.loc[arm, 'confirmed'], 1)} of {number(means.loc[arm, 'claims'], 1)} claims confirmed"
         for arm in (*rules, settings.no_rule)

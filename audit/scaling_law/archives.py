@@ -20,6 +20,8 @@ from replication.settings import InputError, require
 
 COMPUTE = "compute"
 MEASURED_WORDS = "Compute is measured: device seconds of training and benchmarks, failures included."
+TOLD_WORDS = "Compute is what the archive's column compute says; its unit and what it counts are not checked."
+OURS = ("reference", "discover")  # courses of this project's loop, whose compute is known to be device seconds
 INDEX_WORDS = "The archive has no column compute, so compute is the number of the experiment, failures included."
 
 
@@ -38,7 +40,7 @@ def archive_course(path: Path, name: str, title: str, batches: int) -> Course:
     value = rows["honest_loss" if honest else "loss"].where(~rows["candidate"].isin(leaky)).to_numpy(dtype=np.float64)
     require(int(np.isfinite(value).sum()) > 1, f"{path}: no two experiments have a loss that counts")
     compute = _compute(path)
-    measured = compute is not None
+    measured, ours = compute is not None, name in OURS
     spent = np.arange(1.0, len(rows) + 1.0) if compute is None else compute
     experiments = pd.DataFrame({"number": np.arange(len(rows)), "compute": spent, "value": value})
     start = np.arange(len(rows)) == int(np.flatnonzero(np.isfinite(value))[0])
@@ -53,9 +55,9 @@ def archive_course(path: Path, name: str, title: str, batches: int) -> Course:
         experiments=experiments,
         processes=(below, process(experiments, RECORD, "whose loss is below every loss before")),
         end=end,
-        unit="device seconds" if measured else "experiments",
+        unit=("device seconds" if ours else "units of compute") if measured else "experiments",
         measured=measured,
-        compute_words=MEASURED_WORDS if measured else INDEX_WORDS,
+        compute_words=(MEASURED_WORDS if ours else TOLD_WORDS) if measured else INDEX_WORDS,
         measure=f"{'honest ' if honest else ''}loss (nats per token)",
         larger_is_better=False,
         baseline=float(np.nanmedian(baseline)) if np.isfinite(baseline).any() else math.nan,
@@ -75,18 +77,30 @@ def archive_name(path: Path) -> str:
 def _compute(path: Path) -> Floats | None:
     """Compute so far [n] from the archive's column, or None where it has none."""
     if path.suffix.lower() == ".jsonl":
-        table = pd.read_json(path, lines=True, dtype=False)
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        texts = [json.loads(line).get(COMPUTE) for line in lines if line.strip()]
+        if all(text is None for text in texts):
+            return None
     else:
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    if COMPUTE not in table.columns:
-        return None
-    spent = np.asarray(pd.to_numeric(table[COMPUTE], errors="coerce"), dtype=np.float64)
+        if COMPUTE not in table.columns:
+            return None
+        texts = list(table[COMPUTE])
+    spent = np.array([_amount(text) for text in texts])
     before = 0.0
     for place, value in enumerate(spent):
         if not (math.isfinite(value) and value >= before and value > 0.0):
             raise InputError(f"{path}, row {place}, column {COMPUTE}: must be a number above 0 that does not fall")
         before = value
     return spent
+
+
+def _amount(text: object) -> float:
+    """A number of a cell, NaN for anything else."""
+    try:
+        return float(text) if isinstance(text, int | float | str) and not isinstance(text, bool) else math.nan
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def _noise(path: Path) -> Noise | None:
@@ -98,10 +112,13 @@ def _noise(path: Path) -> Noise | None:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"{report}: cannot be read as the findings of a search: {printable(str(error))}") from error
-    for finding in document.get("findings", ()) if isinstance(document, dict) else ():
-        details = finding.get("details", {})
-        if details.get("kind") == "best_gain" and details.get("noise"):
-            noise, seeds = details["noise"], int(details["reference_seeds"])
-            origin = f"seed SD of the search's baselines, {noise['degrees']} degrees of freedom"
-            return Noise(sd=float(noise["sd"]), degrees=float(noise["degrees"]), seeds=seeds, origin=origin)
+    try:
+        for finding in document["findings"]:
+            details = finding["details"]
+            if details.get("kind") == "best_gain" and details.get("noise"):
+                noise, seeds = details["noise"], int(details["reference_seeds"])
+                origin = f"seed SD of the search's baselines, {noise['degrees']} degrees of freedom"
+                return Noise(sd=float(noise["sd"]), degrees=float(noise["degrees"]), seeds=seeds, origin=origin)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{report}: not the findings of a search, whose place this is") from error
     return None

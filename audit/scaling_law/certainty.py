@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from audit.scaling_law.course import Course
+from audit.scaling_law.laws import enough
 from audit.scaling_law.plan import ScalingLawSettings
 from audit.statistics.estimate import Floats
 from audit.statistics.multiplicity import benjamini_hochberg
@@ -85,6 +86,6 @@ def _beats_baseline(
 def _exponent(course: Course, chosen: np.ndarray, cfg: ScalingLawSettings) -> float:
     assert course.experiments is not None
     times = course.experiments.loc[chosen, "compute"].to_numpy(dtype=np.float64)
-    if len(times) < cfg.fit_from:
+    if not enough(times, course.end, cfg):
         return math.nan
     return power_law(times, course.end, cfg.level, truncated="time").exponent.estimate

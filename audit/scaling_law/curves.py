@@ -89,6 +89,9 @@ def fit_curves(table: pd.DataFrame, cfg: CurveSettings, where: str) -> list[Curv
         free = 1 + 2 * len(sizes)
         if len(runs) <= free:
             raise InputError(f"{where}: arm {arm} has {len(runs)} runs; a curve of {free} parameters needs {free + 1}")
+        groups = len(runs) if "group" not in runs else runs["group"].nunique()
+        if groups <= free:  # what is drawn are groups: few of them hardly vary, however many runs they hold
+            raise InputError(f"{where}: arm {arm} has {groups} groups; intervals need {free + 1}")
         draws = bootstrap_scaling(
             runs["loss"],
             **given,

@@ -13,7 +13,7 @@ from audit.scaling_law.laws import Fits, Headline, law_table
 from audit.scaling_law.plan import ScalingLawSettings
 from audit.scaling_law.study import Study
 from audit.statistics.estimate import Estimate
-from audit.wording import number, p_equals, plural
+from audit.wording import compact, number, p_equals, plural
 
 LAW_WORDS = {
     "constant": "constant rate",
@@ -103,7 +103,7 @@ def _exponent(study: Study, fits: Fits, head: Headline, cfg: ScalingLawSettings)
             f"batches {interval_words(batched)}) from "
             f"{plural(fits.n, 'discovery').replace('discoverys', 'discoveries')}, experiments {fits.process.words}. "
             f"{verdict}. {start_words(head)}"
-            f"{_other_definitions(study)}{NO_LEARNING} {limits(study)}"
+            f"{_other_definitions(study, cfg)}{NO_LEARNING} {limits(study)}"
         ),
         verdict="measured",
         method=(
@@ -148,10 +148,10 @@ def start_words(head: Headline | None) -> str:
     )
 
 
-def _other_definitions(study: Study) -> str:
+def _other_definitions(study: Study, cfg: ScalingLawSettings) -> str:
     parts = [
         f"{number(one.power.exponent.estimate, 2)} ({interval_words(one.power.exponent.interval)}) of those "
-        f"{one.process.words}"
+        f"{one.process.words}{', of which no power law holds' if rejected(one, cfg) else ''}"
         for definition, one in study.fits.items()
         if definition != study.course.headline.definition
     ]
@@ -221,12 +221,13 @@ def _line_r2(study: Study, fits: Fits, head: Headline, cfg: ScalingLawSettings) 
     ranges = {name: [float(q) for q in np.quantile(drawn, [tail, 1 - tail])] for name, drawn in head.r2_null.items()}
     listed = "; ".join(f"{LAW_WORDS[name]} {100 * share:.0f}%" for name, share in reached.items())
     low, high = ranges["constant"]
-    several = sum(share >= 1.0 - cfg.level for share in reached.values()) > 1
-    worth = (
-        "Cumulative counts only rise, so a high R^2 is what several laws give and no evidence for a line."
-        if several
-        else "Few runs of these laws come as close to a line, which does not say what made this one do so."
-    )
+    common_for = [name for name, share in reached.items() if share >= 1.0 - cfg.level]
+    if len(common_for) > 1:
+        worth = "Cumulative counts only rise, so a high R^2 is what several laws give and no evidence for a line."
+    elif common_for:
+        worth = f"Of these laws only {LAW_WORDS[common_for[0]]} often comes as close to a line."
+    else:
+        worth = "Few runs of these laws come as close to a line, which does not say what made this one do so."
     return Finding(
         id=f"law.{course.name}.line_r2",
         question=f"{course.title}: what is the R^2 of a line through the cumulative counts worth?",
@@ -304,7 +305,7 @@ def _prediction(study: Study, fits: Fits, head: Headline, cfg: ScalingLawSetting
         id=f"law.{course.name}.prediction",
         question=f"{course.title}: how many discoveries would the same again bring?",
         answer=(
-            f"The next {head.ahead:.0f} {course.unit} would bring {_counts(head.next_counts)}, if the law "
+            f"The next {compact(head.ahead)} {course.unit} would bring {_counts(head.next_counts)}, if the law "
             f"held on and discoveries were independent.{checked} {brief_limits(study)}"
         ),
         verdict="measured",

@@ -29,21 +29,27 @@ def methods_in_use(courses: Sequence[Course], cfg: ScalingLawSettings) -> list[t
     for course in courses:
         for process in course.processes:
             n = len(process.times)
-            if n >= cfg.fit_from:
+            if enough(process.times, course.end, cfg):
                 names = [POWER, BOOTSTRAP, "laplace_test", *(f"goodness_of_fit.{law}" for law in pp.LAWS)]
                 names += [f"against_constant.{law}" for law in pp.LAWS if law != "constant"]
                 found |= {(name, n) for name in names}
         times = course.headline.times
-        if len(times) >= cfg.fit_from:
+        if enough(times, course.end, cfg):
             found |= {(name, len(course.batches)) for name in (*BATCHED, *DISPERSION)}
             found |= {(POWER, len(later)) for _, _, later in _later(times, course.end, cfg)}
-            before = int((times <= (1.0 - cfg.ahead) * course.end).sum())
-            foretold = {len(times)} | ({before} if before >= cfg.fit_from else set())
+            cut = (1.0 - cfg.ahead) * course.end
+            before = times[times <= cut]
+            foretold = {len(times)} | ({len(before)} if enough(before, cut, cfg) else set())
             found |= {(f"prediction.{law}", n) for law in FORETOLD for n in foretold}
             found.add((RATE_RATIO, len(times)))
         outcomes = int(np.isfinite(course.values()).sum())
         found |= {("record_count_test", outcomes)} if outcomes else set()
     return sorted(found)
+
+
+def enough(times: Floats, end: float, cfg: ScalingLawSettings) -> bool:
+    """Whether laws can be fitted to times [n] in (0, end]: enough of them, and not all at the end."""
+    return len(times) >= cfg.fit_from and bool(times.min() < end)
 
 
 def _allowed(found: WithInterval, methods: Sequence[str], withheld: Withheld) -> WithInterval:
@@ -95,9 +101,9 @@ class Headline:
 def fitted(
     course: Course, process: Process, cfg: ScalingLawSettings, withheld: Withheld, rng: np.random.Generator
 ) -> Fits | None:
-    """All laws of one process; None where it has fewer events than `cfg.fit_from`."""
+    """All laws of one process; None where its events are not `enough`."""
     times, end = process.times, course.end
-    if len(times) < cfg.fit_from:
+    if not enough(times, end, cfg):
         return None
     laws = pp.fit_laws(times, end)
     power = pp.power_law(times, end, cfg.level, truncated="time")
@@ -150,7 +156,7 @@ def _held_out(
     """The last part of the run foretold from the part before it: the only forecast that can be checked."""
     cut = (1.0 - cfg.ahead) * end
     before = times[times <= cut]
-    if len(before) < cfg.fit_from:
+    if not enough(before, cut, cfg):
         return None
     return _foretold(before, cut, end - cut, cfg, withheld, rng), len(times) - len(before)
 
@@ -160,7 +166,7 @@ def _later(times: Floats, end: float, cfg: ScalingLawSettings) -> Iterator[tuple
     for share in cfg.starts:
         start = share * end
         later = times[times > start] - start
-        if len(later) >= cfg.fit_from:
+        if enough(later, end - start, cfg):
             yield share, start, later
 
 

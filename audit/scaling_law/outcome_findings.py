@@ -90,9 +90,9 @@ def _quality(study: Study, found: Quality, cfg: ScalingLawSettings) -> Finding:
         question=f"{course.title}: does quality rise with compute faster than by drawing more often?",
         answer=(
             f"{change}: the mean of the later half is {number(abs(found.later_minus_earlier))} {side} than that of the "
-            f"earlier, in {course.measure} ({p_equals(found.p_value)} in random order). The best so far lies above the "
-            f"{100 * cfg.level:g}% band of the same outcomes in random order at {100 * found.above:.0f}% of the "
-            f"points and below it at {100 * found.below:.0f}%; it ends at {number(last['best'])}. Better later "
+            f"earlier, in {course.measure} ({p_equals(found.p_value)} in random order). The best so far is better than "
+            f"the {100 * cfg.level:g}% band of the same outcomes in random order at {100 * found.above:.0f}% of the "
+            f"points and worse than it at {100 * found.below:.0f}%; it ends at {number(last['best'])}. Better later "
             "outcomes are what a search that learns has; whether the best comes sooner for it is another question. A "
             f"curve of the best so far, or of the mean of the {cfg.pool} best, rises in any search, so its rise "
             "alone shows no learning."

@@ -20,7 +20,7 @@ from audit.scaling_law.study import Study
 from audit.section import Section
 from audit.statistics.gains import record_probabilities
 from audit.statistics.records import expected_records
-from audit.wording import number, plural
+from audit.wording import compact, number, plural
 
 BAND_POINTS = 61
 BAND_SEED = 20250719  # of the bands that are drawn; nothing is decided by them
@@ -88,7 +88,9 @@ def page(
                 "title": one.course.title,
                 "compute": one.course.compute_words,
                 "notes": one.course.notes,
-                "few": None if one.first else f"Too few discoveries to fit a law (fewer than {cfg.fit_from}).",
+                "few": None
+                if one.first
+                else f"No law is fitted: fewer than {cfg.fit_from} discoveries, or all at the end.",
                 "findings": [finding for finding in findings if finding.id.startswith(f"law.{one.course.name}.")],
             }
             for one in studies
@@ -101,6 +103,8 @@ def page(
 def verdict(studies: Sequence[Study], cfg: ScalingLawSettings) -> str:
     """The answer in one paragraph, made of what was computed."""
     published = [one for one in studies if one.course.published and one.headline is not None]
+    if any(one.course.published for one in studies) and not published:
+        return "The published search has too few discoveries to fit a law, so none is judged."
     if not published:
         return "The published data are not here, so the published law is not judged; what follows is on archives alone."
     fits = [(_short(one.course), one.first) for one in published if one.first is not None]
@@ -130,10 +134,10 @@ def summary(study: Study, cfg: ScalingLawSettings) -> str:
     """One line a course: how many discoveries, the exponent, and what speaks against it."""
     course, fits = study.course, study.first
     if fits is None:
-        return f"{course.title}: {plural(len(course.headline.times), 'event')}, too few to fit a law."
+        return f"{course.title}: {plural(len(course.headline.times), 'event')}, no law fitted."
     exponent = fits.power.exponent
     text = (
-        f"{course.title}: {plural(fits.n, 'event')} in {course.end:.0f} {course.unit}, exponent "
+        f"{course.title}: {plural(fits.n, 'event')} in {compact(course.end)} {course.unit}, exponent "
         f"{number(exponent.estimate, 2)} ({interval_words(exponent.interval)})"
     )
     if common(course):

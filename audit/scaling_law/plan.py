@@ -59,7 +59,9 @@ class ScalingLawSettings:
         for share in self.starts:
             require(0 <= share < 1, f"audit.starts: each must be at least 0 and below 1, got {share}")
         for name, sds in vars(self.assumed_noise).items():
-            require(all(sd > 0 for sd in sds), f"audit.assumed_noise.{name}: each must be above 0")
+            require(bool(sds) and all(sd > 0 for sd in sds), f"audit.assumed_noise.{name}: expected SDs above 0")
+        require(self.distinguished > 0, f"audit.distinguished: must be above 0, got {self.distinguished}")
+        require(self.random_seed >= 0, f"audit.random_seed: must not be negative, got {self.random_seed}")
 
     @property
     def plan(self) -> dict[str, Any]:

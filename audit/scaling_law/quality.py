@@ -18,8 +18,8 @@ class Quality:
     """Outcomes along a course.
 
     table: experiment, compute, best, mean_of_pool, mean (all so far), and of random order best_expected, best_low,
-    best_high, pool_expected, pool_low, pool_high; one row an outcome count. outside: share of rows where the best so
-    far lies above (better than) and below the band. later_minus_earlier: mean of the later half of the outcomes minus
+    best_high, pool_expected, pool_low, pool_high; one row an outcome count. above, below: share of rows where the
+    best so far is better and worse than the band. later_minus_earlier: mean of the later half of the outcomes minus
     that of the earlier, positive where it is better; p_value: of a difference as large, either way, in random order.
     """
 

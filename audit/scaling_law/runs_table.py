@@ -48,7 +48,9 @@ def read_scale_runs(path: Path) -> pd.DataFrame:
     failed = table["honest_loss"].str.strip() == ""
     finished = table[~failed]
     read = table[list(RUN_COLUMNS)].copy()
-    read["honest_loss"] = pd.Series(_numbers(finished, "honest_loss", path), index=finished.index).reindex(table.index)
+    read["honest_loss"] = pd.Series(_numbers(finished, "honest_loss", path), index=finished.index, dtype=float).reindex(
+        table.index
+    )
     for name in TERMS:
         read[name] = _numbers(table, name, path)
     return read

@@ -11,7 +11,7 @@ import pytest
 
 from audit.calibrate import CALIBRATION, read_calibration
 from audit.interventions import page, rules
-from audit.interventions.audit import audit, rate_contrasts
+from audit.interventions.audit import audit, methods_in_use, rate_contrasts
 from audit.interventions.outcomes import (
     CONFIRMATION_COLUMNS,
     EXPERIMENT_COLUMNS,
@@ -243,3 +243,58 @@ def test_the_plan_is_the_registered_one(settings):
 def test_a_plan_that_cannot_be_judged_is_refused(settings, changes, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(settings, **changes)
+
+
+def test_a_search_whose_compute_is_not_known_has_no_rate(settings):
+    runs = confirmations(ANCHOR, fresh(f"{1:064}", 2.3 + NOISE))
+    for seconds in (0.0, math.nan):
+        outcome = search_outcomes(experiments(experiment(1, device_seconds=seconds)), runs, settings.confirm).iloc[0]
+        assert math.isnan(outcome["rate"])
+
+
+def test_without_two_pairs_there_is_a_finding_without_a_ratio(settings):
+    outcomes = outcomes_table({"full": FULL[:1], "random": FULL[:1]})
+    rate = audit(outcomes, settings, frozenset())[0]
+    assert math.isnan(rate.estimate)
+    assert rate.details["outcome"] == "undecided"
+    assert "is not known" in rate.answer
+
+
+def test_no_detectable_ratio_is_made_up_where_nothing_was_confirmed(settings):
+    outcomes = outcomes_table({"full": [0] * 8, "random": [0] * 8})
+    (contrast,) = rate_contrasts(outcomes, settings)
+    assert all(map(math.isnan, contrast.detectable))
+    assert "0.00" not in audit(outcomes, settings, frozenset())[0].answer
+
+
+def test_where_no_smaller_ratio_could_be_shown_the_answer_says_so(settings):
+    outcomes = outcomes_table({"full": FULL, "random": [8, 9, 7, 10, 8, 9, 11, 60]})
+    assert "no ratio below 1" in audit(outcomes, settings, frozenset())[0].answer
+
+
+def test_every_number_of_pairs_that_has_an_interval_is_looked_up_in_the_calibration(settings):
+    outcomes = outcomes_table({"full": FULL, "random": FULL})
+    outcomes.loc[(outcomes["arm"] == "random") & (outcomes["seed"] < 2), "false_share"] = math.nan
+    assert ("paired_t.interval", 6) in methods_in_use(outcomes, settings)
+
+
+def test_results_without_the_arm_that_others_are_compared_with_are_refused(settings):
+    with pytest.raises(InputError, match=r"reference_arm: the kept results have no arm 'full'"):
+        rate_contrasts(outcomes_table({"random": FULL}), settings)
+
+
+def test_a_rule_under_which_nothing_was_kept_has_no_number(settings):
+    outcomes = outcomes_table({"full": FULL, "no_rule": FULL})
+    outcomes.loc[outcomes["arm"] == "full", "leak_share"] = math.nan
+    assert "nan" not in rules.rule_finding(outcomes, settings).answer
+
+
+def test_what_the_section_says_of_the_searches_is_counted_not_planned(settings):
+    plan = dataclasses.replace(settings, experiments=99)
+    section, _ = page.section(Kept(measured=kept(settings), manifest={}), plan, read_calibration(CALIBRATION))
+    assert "3 experiments a search" in section.paragraphs[0]
+
+
+def test_results_of_a_plan_that_is_not_the_registered_one_say_so(settings):
+    found = Kept(measured=kept(settings), manifest={"decision_plan": {"as_registered": False}})
+    assert any("not the registered one" in sentence for sentence in found.told(settings))

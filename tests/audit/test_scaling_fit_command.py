@@ -9,6 +9,7 @@ import pytest
 
 from audit.manifest import plan_sha256
 from audit.scaling_law.command import ScalingFitSettings, run_scaling_fit
+from audit.scaling_law.curves import CurveSettings, fit_curves
 from audit.scaling_law.runs_table import read_losses, read_scale_runs
 from replication.configure import compose
 from replication.settings import InputError, typed
@@ -129,3 +130,11 @@ def test_columns_of_groups_and_both_sizes_are_read(tmp_path):
     read = read_losses(tmp_path / written(tmp_path, frame))
     assert list(read.columns) == ["loss", "parameters", "tokens", "arm", "group"]
     assert set(read["arm"]) == {"all"}
+
+
+def test_groups_too_few_for_an_interval_are_refused():
+    table = pd.DataFrame({"loss": 2 + np.geomspace(1, 0.1, 12), "tokens": np.geomspace(1e5, 1e7, 12)})
+    table = table.assign(arm="a", group=["one", "two"] * 6)
+    cfg = CurveSettings(delta=1e-3, level=0.95, resamples=100, random_seed=1, registered_plan="")
+    with pytest.raises(InputError, match="arm a has 2 groups; intervals need 4"):
+        fit_curves(table, cfg, "runs.csv")

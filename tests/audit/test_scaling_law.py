@@ -188,7 +188,56 @@ def test_without_published_data_the_verdict_says_that_the_published_law_is_not_j
     assert "not judged" in verdict([study(course(noise_around_zero(200, 0.3)), cfg, frozenset())], cfg)
 
 
-@pytest.mark.parametrize("override", ["audit.ahead=1", "audit.fit_from=2", "audit.starts=[1.0]", "audit.points=2"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "audit.ahead=1",
+        "audit.fit_from=2",
+        "audit.starts=[1.0]",
+        "audit.points=2",
+        "audit.distinguished=0",
+        "audit.random_seed=-1",
+        "audit.assumed_noise.loss=[]",
+    ],
+)
 def test_a_setting_out_of_range_is_named(override):
     with pytest.raises(InputError, match=override.partition("=")[0]):
         settings(override)
+
+
+def test_discoveries_that_are_all_at_the_end_have_no_law():
+    made = course(np.ones(20), baseline=0.5)
+    late = replace(
+        made,
+        experiments=made.experiments.assign(compute=made.end),
+        processes=(replace(made.processes[0], times=np.full(19, made.end)), made.processes[1]),
+    )
+    cfg = settings()
+    assert methods_in_use([late], cfg) == [("record_count_test", 20)]
+    assert law_findings(study(late, cfg, frozenset()), cfg) == []
+
+
+def test_a_published_search_with_too_few_discoveries_is_not_called_absent():
+    cfg = settings()
+    few = replace(course(np.zeros(20)), published=True)
+    assert "too few" in verdict([study(few, cfg, frozenset())], cfg)
+
+
+def test_an_exponent_by_another_definition_says_where_its_law_is_rejected():
+    cfg = settings()
+    one = study(course(noise_around_zero(400, 0.3)), cfg, frozenset())
+    early = replace(one.course.processes[1], times=np.array([*range(1, 16), *range(386, 401)], dtype=float))
+    answer = by_kind(study(replace(one.course, processes=(one.course.headline, early)), cfg, frozenset()), cfg)
+    assert "of which no power law holds" in answer["exponent"].answer
+
+
+def test_a_little_compute_is_not_printed_as_none():
+    cfg = settings()
+    made = course(noise_around_zero(200, 0.3))
+    small = replace(
+        made,
+        end=made.end / 1000,
+        experiments=made.experiments.assign(compute=made.experiments["compute"] / 1000),
+        processes=tuple(replace(one, times=one.times / 1000) for one in made.processes),
+    )
+    assert "The next 0.05 experiments" in by_kind(study(small, cfg, frozenset()), cfg)["prediction"].answer

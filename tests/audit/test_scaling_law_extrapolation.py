@@ -16,6 +16,7 @@ from audit.scaling_law.extrapolation import (
     arm_curves,
     curve_table,
 )
+from audit.scaling_law.runs_table import read_scale_runs
 from replication.settings import InputError, typed
 
 SETTINGS = ExtrapolationSettings(delta=1e-3, factor=4.0, level=0.95, resamples=100)
@@ -138,3 +139,12 @@ def test_settings_out_of_range_are_named(name, value):
     settings = {"delta": 1e-3, "factor": 4.0, "level": 0.95, "resamples": 100, name: value}
     with pytest.raises(InputError, match=f"extrapolation.{name}"):
         typed(ExtrapolationSettings, settings, "audit.extrapolation")
+
+
+def test_a_table_of_failures_alone_gives_no_number(tmp_path):
+    arms = (("a", "baseline"), ("b", "candidate"))
+    rows = [f"{name},{role},s{i},0,10,{i + 1}0,\n" for name, role in arms for i in range(6)]
+    (tmp_path / "runs.csv").write_text("name,role,scale,seed,parameters,tokens,honest_loss\n" + "".join(rows))
+    found = arm_curves(read_scale_runs(tmp_path / "runs.csv"), SETTINGS, np.random.default_rng(0))
+    (finding,) = advantage_findings(found, "made", SETTINGS, frozenset())
+    assert (finding.estimate, finding.details["outcome"]) == (None, "not identified")

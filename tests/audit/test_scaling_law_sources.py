@@ -86,7 +86,7 @@ def archive(path, *, compute=True, noise=False):
 
 
 def test_a_leak_is_no_discovery_and_failures_use_compute(tmp_path):
-    found = archive_course(archive(tmp_path), "made", "Made", 4)
+    found = archive_course(archive(tmp_path), "reference", "Made", 4)
     times = {one.definition: one.times.tolist() for one in found.processes}
     assert times == {BASELINE: [2.5, 6.0], RECORD: [2.5, 6.0]}
     assert (found.end, found.unit, found.measured) == (6.0, "device seconds", True)
@@ -122,3 +122,25 @@ def test_an_archive_cannot_take_the_name_of_another_source(tmp_path):
 def test_the_registered_plan_is_the_one_in_force():
     cfg = typed(ScalingLawSettings, compose("audit_scaling", [])["audit"], "audit")
     assert plan_sha256(cfg.plan) == cfg.registered_plan
+
+
+def test_the_unit_of_a_strangers_compute_is_not_claimed(tmp_path):
+    found = archive_course(archive(tmp_path), "mine", "Mine", 4)
+    assert found.unit == "units of compute"
+    assert "not checked" in found.compute_words
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("amounts", [(1, 2, 3), (10**30, 10**31, 10**32)])
+def test_compute_in_json_lines_is_read_as_the_rest_of_them(tmp_path, start, amounts):
+    rows = [{"id": i, "loss": 2.0 - 0.1 * i, "baseline_loss": 1.95, "compute": c} for i, c in enumerate(amounts)]
+    (tmp_path / "made.jsonl").write_text(start + "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert archive_course(tmp_path / "made.jsonl", "made", "Made", 4).end == float(amounts[-1])
+
+
+@pytest.mark.parametrize("document", [[1], {"findings": [3]}, {"findings": [{"details": None}]}, {"findings": 3}])
+def test_a_report_of_something_else_beside_the_archive_is_refused(tmp_path, document):
+    path = archive(tmp_path)
+    (tmp_path / "findings.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="not the findings of a search"):
+        archive_course(path, "made", "Made", 4)
