@@ -7,7 +7,7 @@ measured on this project's own loop with its built-in proposer; nothing here ans
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -79,18 +79,20 @@ def other_arms(outcomes: pd.DataFrame, settings: InterventionSettings) -> list[s
     return [arm for arm in settings.arms if arm in there and arm != settings.reference_arm]
 
 
-def rate_contrasts(outcomes: pd.DataFrame, settings: InterventionSettings) -> list[RateContrast]:
-    """Every arm against the reference arm; p-values Holm-adjusted over the arms."""
+def rate_contrasts(
+    outcomes: pd.DataFrame, settings: InterventionSettings, rate: str = "rate", count: str = "confirmed"
+) -> list[RateContrast]:
+    """Every arm against the reference arm; p-values Holm-adjusted over the arms. rate, count: columns of outcomes."""
     arms, against = other_arms(outcomes, settings), settings.reference_arm
-    totals = outcomes.groupby("arm")[["confirmed", "experiments"]].sum()
-    pairs = [contrasted(outcomes, arm, against, "rate") for arm in arms]
+    totals = outcomes.groupby("arm")[[count, "experiments"]].sum()
+    pairs = [contrasted(outcomes, arm, against, rate) for arm in arms]
     tests = [paired_t(first - second, settings.level) for first, second in pairs]
     adjusted = holm([test.p_value for test in tests])
     found = []
     for arm, (first, second), test, p_adjusted in zip(arms, pairs, tests, adjusted, strict=True):
         reach = detectable_difference(test.sd, test.n, alpha=(1 - settings.level) / len(arms), power=settings.power)
         reach /= float(second.mean()) if second.mean() > 0 else math.nan
-        shares = totals["confirmed"] / totals["experiments"]
+        shares = totals[count] / totals["experiments"]
         found.append(
             RateContrast(
                 arm=arm,
@@ -98,7 +100,7 @@ def rate_contrasts(outcomes: pd.DataFrame, settings: InterventionSettings) -> li
                 test=test,
                 p_adjusted=float(p_adjusted),
                 detectable=(1.0 - reach, 1.0 + reach),
-                confirmed=(int(totals.loc[arm, "confirmed"]), int(totals.loc[against, "confirmed"])),
+                confirmed=(int(totals.loc[arm, count]), int(totals.loc[against, count])),
                 per_experiment=float(shares[arm] / shares[against]) if shares[against] else math.nan,
             )
         )
@@ -106,10 +108,28 @@ def rate_contrasts(outcomes: pd.DataFrame, settings: InterventionSettings) -> li
 
 
 def _ratio(first: Floats, second: Floats, level: float) -> Ratio:
-    """`paired_ratio`, unbounded where there are not two pairs."""
-    if len(first) < 2:
-        return Ratio(estimate=math.nan, interval=NO_INTERVAL, kind="unbounded")
-    return paired_ratio(first, second, level)
+    """`paired_ratio` of rates, which are not negative; unbounded without two pairs or where the first finds nothing."""
+    if len(first) < 2 or not first.any():
+        estimate = 0.0 if len(first) >= 2 and second.any() else math.nan
+        return Ratio(estimate=estimate, interval=NO_INTERVAL, kind="unbounded")
+    found = paired_ratio(first, second, level)
+    return (
+        replace(found, interval=(max(0.0, found.interval[0]), found.interval[1])) if found.kind == "bounded" else found
+    )
+
+
+def _rate_answer(
+    one: RateContrast, interval: tuple[float, float] | None, outcome: str, settings: InterventionSettings
+) -> str:
+    if not any(one.confirmed):
+        return f"No claim was confirmed in {one.test.n} searches of either, so there is no ratio."
+    limits = f"{number(interval[0], 2)} to {number(interval[1], 2)}" if interval else "no bounded interval"
+    told = "the two are not told apart" if outcome == "undecided" else f"there are {outcome}"
+    return (
+        f"{number(one.ratio.estimate, 2)} times as many ({limits}): {one.confirmed[0]} confirmed in {one.test.n} "
+        f"searches against {one.confirmed[1]}, {p_equals(one.p_adjusted)} after correction, so {told}. "
+        f"{_detectable_words(one, settings)}"
+    )
 
 
 def _detectable_words(one: RateContrast, settings: InterventionSettings) -> str:
@@ -125,8 +145,10 @@ def _detectable_words(one: RateContrast, settings: InterventionSettings) -> str:
 
 def audit(outcomes: pd.DataFrame, settings: InterventionSettings, withheld: Withheld) -> list[Finding]:
     """Rate ratio, best program, false claims and leaks of every arm against the reference arm."""
+    weaker = rate_contrasts(outcomes, settings, "weaker_rate", "weaker_confirmed")
     return [
         *(_rate_finding(one, settings, withheld) for one in rate_contrasts(outcomes, settings)),
+        *(_weaker(_rate_finding(one, settings, withheld), settings) for one in weaker),
         *_best_findings(outcomes, settings, withheld),
         *(finding for column in OUTCOMES for finding in _share_findings(outcomes, column, settings, withheld)),
     ]
@@ -135,7 +157,9 @@ def audit(outcomes: pd.DataFrame, settings: InterventionSettings, withheld: With
 def methods_in_use(outcomes: pd.DataFrame, settings: InterventionSettings) -> list[tuple[str, int]]:
     """(calibrated method, n) of every interval that `audit` and `rule_finding` give."""
     arms, against = other_arms(outcomes, settings), settings.reference_arm
-    columns = {"rate": RATIO_METHOD} | dict.fromkeys(("best_bits", *OUTCOMES), DIFFERENCE_METHOD)
+    columns = dict.fromkeys(("rate", "weaker_rate"), RATIO_METHOD) | dict.fromkeys(
+        ("best_bits", *OUTCOMES), DIFFERENCE_METHOD
+    )
     found = {
         (method, len(contrasted(outcomes, arm, against, column)[0]))
         for column, method in columns.items()
@@ -153,14 +177,7 @@ def _rate_finding(one: RateContrast, settings: InterventionSettings, withheld: W
     return Finding(
         id=f"interventions.{one.arm}.rate_ratio",
         question=f"How many confirmed discoveries an hour of compute does {words(one.arm)} make, against {against}?",
-        answer=(
-            f"{number(one.ratio.estimate, 2)} times as many "
-            + (f"({number(interval[0], 2)} to {number(interval[1], 2)}): " if bounded else "(no bounded interval): ")
-            + f"{one.confirmed[0]} confirmed in {one.test.n} searches against {one.confirmed[1]}, "
-            f"{p_equals(one.p_adjusted)} after correction, so "
-            + ("the two are not told apart" if not different else f"there are {outcome}")
-            + f". {_detectable_words(one, settings)}"
-        ),
+        answer=_rate_answer(one, interval if bounded else None, outcome, settings),
         verdict="measured",
         method=(
             "Confirmed claims per device hour of a search, paired by search seed: Fieller's set of the ratio of the "
@@ -185,6 +202,19 @@ def _rate_finding(one: RateContrast, settings: InterventionSettings, withheld: W
             "detectable": one.detectable,
             "p_unadjusted": one.test.p_value,
         },
+    )
+
+
+def _weaker(finding: Finding, settings: InterventionSettings) -> Finding:
+    """The finding of the criterion that was added after the data."""
+    name = settings.exploratory.baseline
+    return replace(
+        finding,
+        id=finding.id.replace(".rate_ratio", ".exploratory_rate_ratio"),
+        question=f"{finding.question.removesuffix('?')}, where a claim need only beat {name} again?",
+        answer=f"Exploratory, added after the plan’s criterion had confirmed too little: {finding.answer}",
+        method=f"{finding.method} Confirmed against {name} alone, a criterion that was not registered.",
+        details={**finding.details, "kind": "exploratory_rate_ratio", "baseline": name},
     )
 
 

@@ -16,6 +16,7 @@ from audit.interventions.plan import InterventionSettings
 
 PANELS = {  # kind of a finding -> label of its axis, value without an effect, factor
     "rate_ratio": ("confirmed discoveries an hour,\nratio", 1.0, 1.0),
+    "exploratory_rate_ratio": ("confirmed against one baseline\n(exploratory), ratio", 1.0, 1.0),
     "best": ("best program,\nΔ bits per byte", 0.0, 1.0),
     "false_share": ("claims not confirmed,\nΔ points", 0.0, 100.0),
     "leak_share": ("leaks among the kept,\nΔ points", 0.0, 100.0),
@@ -26,9 +27,10 @@ PANELS = {  # kind of a finding -> label of its axis, value without an effect, f
 def arms(findings: Sequence[Finding], outcomes: pd.DataFrame, settings: InterventionSettings) -> Figure:
     """Forest of the arms: one panel an outcome, each search seed's own contrast as a faint mark where it has one."""
     names = list(dict.fromkeys(str(finding.details["arm"]) for finding in findings))
-    figure = Figure(figsize=(9.6, 1.3 + 0.42 * len(names)), layout="constrained")
-    panels = figure.subplots(1, len(PANELS), sharey=True)
-    for axes, (kind, (label, zero, factor)) in zip(panels, PANELS.items(), strict=True):
+    drawn = {kind: panel for kind, panel in PANELS.items() if _tells(findings, kind)} or PANELS
+    figure = Figure(figsize=(1.6 + 2.1 * len(drawn), 1.3 + 0.42 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
+    for axes, (kind, (label, zero, factor)) in zip(panels, drawn.items(), strict=True):
         here = {str(one.details["arm"]): one for one in findings if one.details["kind"] == kind}
         axes.axvline(zero, color="0.35", linewidth=0.8)
         for place, name in enumerate(names):
@@ -45,6 +47,13 @@ def arms(findings: Sequence[Finding], outcomes: pd.DataFrame, settings: Interven
         fontsize="medium",
     )
     return figure
+
+
+def _tells(findings: Sequence[Finding], kind: str) -> bool:
+    """Whether any arm has an interval: a panel without one is left out, and its answers stand in words."""
+    return any(
+        one.interval is not None and math.isfinite(one.interval[0]) for one in findings if one.details["kind"] == kind
+    )
 
 
 def _label(name: str) -> str:

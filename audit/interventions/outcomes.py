@@ -12,6 +12,7 @@ from audit.evidence import COUNT, MEASURE, SCORE, TEXT, Rule, check_columns, che
 from audit.interventions.plan import ConfirmSettings
 from audit.statistics.multiplicity import benjamini_hochberg
 from replication.record import STATUSES
+from replication.settings import require
 
 STANDINGS = ("leaky", "clean", "not_certified", "not_run")
 _FLAG: Rule = (lambda value: isinstance(value, (bool, np.bool_)), "true or false")
@@ -73,15 +74,25 @@ def best_of(experiments: pd.DataFrame) -> pd.DataFrame:
     return kept.sort_values([*KEY, "loss", "number"]).drop_duplicates(KEY)
 
 
-def confirmed_claims(experiments: pd.DataFrame, confirmations: pd.DataFrame, settings: ConfirmSettings) -> pd.DataFrame:
+def confirmed_claims(
+    experiments: pd.DataFrame, confirmations: pd.DataFrame, settings: ConfirmSettings, baseline: str | None = None
+) -> pd.DataFrame:
     """Every claim with its gain on fresh seeds and whether it is confirmed.
 
-    Added columns: gain, mean honest loss of the search's best baseline less the own one, paired by seed, NaN where a
-    run has none; p_value, one-sided, with the SD of such differences pooled over all claimed programs; q_value,
-    Benjamini-Hochberg over the claims of a search; confirmed: q_value small enough, every run ok, and the program
-    certified and not seen to look ahead.
+    baseline: which one a claim must beat; None: the best of its search.
+
+    Added columns: gain, mean honest loss of that baseline less the own one, paired by seed, NaN where a run has none;
+    needed, the gain that would do if the claim were its search's only one; p_value, one-sided, with the SD of such
+    differences pooled over all claimed programs; q_value, Benjamini-Hochberg over the claims of a search; confirmed:
+    q_value small enough, every run ok, and the program certified and not seen to look ahead.
     """
     claims = claims_of(experiments).reset_index(drop=True)
+    if baseline is not None:
+        known = sorted(set(confirmations["baseline"]) - {""})
+        require(
+            baseline in known, f"exploratory.baseline: {baseline!r} was not run on fresh seeds ({', '.join(known)})"
+        )
+        claims = claims.assign(baseline=baseline)
     losses = confirmations.pivot(index="candidate", columns="seed", values="honest_loss").astype(float)
     names = confirmations[confirmations["baseline"] != ""].drop_duplicates("candidate").set_index("baseline")
     honest = _honest(confirmations)
@@ -92,14 +103,15 @@ def confirmed_claims(experiments: pd.DataFrame, confirmations: pd.DataFrame, set
     }
     whole = [row.to_numpy() for row in differences.values() if not row.isna().any()]
     sd, freedom = _pooled_sd(whole)
-    gains, p_values = [], []
+    gains, p_values, needed = [], [], []
     for one in claims.itertuples():
         row = differences[one.candidate, one.baseline]
         gain = math.nan if row.isna().any() or not honest[one.candidate] else float(row.mean())
         gains.append(gain)
         error = sd / math.sqrt(len(row))
+        needed.append(error * float(stats.t.isf(settings.false_discovery_rate, freedom)) if freedom else math.nan)
         p_values.append(math.nan if math.isnan(gain) or not error > 0 else float(stats.t.sf(gain / error, freedom)))
-    claims = claims.assign(gain=gains, p_value=p_values)
+    claims = claims.assign(gain=gains, needed=needed, p_value=p_values)
     q_values = pd.Series(math.nan, index=claims.index)
     for _, of_search in claims.groupby(KEY):
         q_values[of_search.index] = benjamini_hochberg(of_search["p_value"].to_numpy())
@@ -119,16 +131,21 @@ def _pooled_sd(rows: list[np.ndarray]) -> tuple[float, int]:
     return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
 
 
-def search_outcomes(experiments: pd.DataFrame, confirmations: pd.DataFrame, settings: ConfirmSettings) -> pd.DataFrame:
+def search_outcomes(
+    experiments: pd.DataFrame, confirmations: pd.DataFrame, settings: ConfirmSettings, weaker: str
+) -> pd.DataFrame:
     """One row a search: arm, seed and what it came to.
 
     experiments, scored, kept: how many. hours: device hours of training, failures included, NaN where one was not
     measured. claims, confirmed; rate: confirmed claims per device hour, NaN without any; false_share: of the claims,
     how many were not confirmed, NaN without claims; leak_share: of the kept proposals, how many leak; best_loss,
     best_bits: honest loss (nats per token) and bits per byte of the best, mean over fresh seeds, NaN where one failed
-    or nothing was kept; best_standing: its certificate.
+    or nothing was kept; best_standing: its certificate. weaker_confirmed, weaker_rate: the same claims against the
+    baseline `weaker` alone.
     """
     claims = confirmed_claims(experiments, confirmations, settings)
+    against = confirmed_claims(experiments, confirmations, settings, weaker)["confirmed"]
+    claims = claims.assign(weaker_confirmed=against)
     best = best_of(experiments).set_index(KEY)
     fresh = confirmations.groupby("candidate")[["honest_loss", "bits_per_byte"]].agg(
         lambda values: values.astype(float).mean(skipna=False)
@@ -140,7 +157,7 @@ def search_outcomes(experiments: pd.DataFrame, confirmations: pd.DataFrame, sett
         kept = of_search[of_search["kept"]]
         hours = float(of_search["device_seconds"].astype(float).sum(skipna=False)) / 3600.0
         program = best.loc[(arm, seed), "candidate"] if (arm, seed) in best.index else None
-        confirmed = int(here["confirmed"].sum())
+        confirmed, weakly = int(here["confirmed"].sum()), int(here["weaker_confirmed"].sum())
         rows.append(
             {
                 "arm": arm,
@@ -152,6 +169,8 @@ def search_outcomes(experiments: pd.DataFrame, confirmations: pd.DataFrame, sett
                 "claims": len(here),
                 "confirmed": confirmed,
                 "rate": confirmed / hours if hours > 0 else math.nan,
+                "weaker_confirmed": weakly,
+                "weaker_rate": weakly / hours if hours > 0 else math.nan,
                 "false_share": 1.0 - confirmed / len(here) if len(here) else math.nan,
                 "leak_share": float((kept["standing"] == "leaky").mean()) if len(kept) else math.nan,
                 "best_loss": math.nan if program is None else float(fresh.loc[program, "honest_loss"]),

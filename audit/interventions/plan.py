@@ -25,6 +25,13 @@ class ConfirmSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExploratorySettings:
+    """The settings `exploratory.*`: the baseline of a weaker criterion, which was added after the data."""
+
+    baseline: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class InterventionSettings:
     """conf/interventions/default.yaml, where every setting is explained."""
 
@@ -36,6 +43,7 @@ class InterventionSettings:
     rules: tuple[str, ...]
     no_rule: str
     confirm: ConfirmSettings
+    exploratory: ExploratorySettings
     level: float
     power: float
     sesoi: float
@@ -55,7 +63,7 @@ class InterventionSettings:
     @property
     def plan(self) -> dict[str, Any]:
         """Everything that decides; what `registered_plan` is the sha256 of."""
-        left_out = ("registered_plan", "reference")
+        left_out = ("registered_plan", "reference", "exploratory")
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
 
     def searches(self) -> Iterator[tuple[int, str]]:

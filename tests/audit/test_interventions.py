@@ -20,7 +20,7 @@ from audit.interventions.outcomes import (
     confirmed_claims,
     search_outcomes,
 )
-from audit.interventions.plan import InterventionSettings
+from audit.interventions.plan import ExploratorySettings, InterventionSettings
 from audit.interventions.reference import Kept, read_interventions, write_interventions
 from audit.interventions.run import Measured
 from audit.manifest import plan_sha256
@@ -33,7 +33,8 @@ BASELINE = "b" * 64
 @pytest.fixture
 def settings():
     resolved = compose("audit_threshold", [])["interventions"]
-    return dataclasses.replace(typed(InterventionSettings, resolved, "interventions"), seeds=8)
+    settings = typed(InterventionSettings, resolved, "interventions")
+    return dataclasses.replace(settings, seeds=8, exploratory=ExploratorySettings(baseline="mamba2"))
 
 
 def experiment(number=1, **changes):
@@ -107,10 +108,24 @@ def test_the_noise_of_all_claims_decides_not_the_luck_of_one(settings):
     assert not claims["confirmed"].any()
 
 
+def test_a_weaker_criterion_holds_the_same_claims_against_one_baseline(settings):
+    table = experiments(experiment(1), experiment(2))
+    weak = fresh("c" * 64, 2.7 - NOISE, baseline="delta_net")
+    runs = confirmations(ANCHOR, weak, fresh(f"{1:064}", 2.3 + NOISE), fresh(f"{2:064}", 2.5 + NOISE))
+    outcome = search_outcomes(table, runs, settings.confirm, "delta_net").iloc[0]
+    assert (outcome["claims"], outcome["confirmed"], outcome["weaker_confirmed"]) == (2, 1, 2)
+
+
+def test_a_weaker_criterion_against_a_baseline_that_was_not_run_is_refused(settings):
+    runs = confirmations(ANCHOR, fresh(f"{1:064}", 2.3 + NOISE))
+    with pytest.raises(InputError, match=r"exploratory\.baseline: 'gla' was not run"):
+        search_outcomes(experiments(experiment(1)), runs, settings.confirm, "gla")
+
+
 def test_the_best_is_chosen_by_its_loss_at_search_time_and_scored_on_fresh_seeds(settings):
     table = experiments(experiment(1, loss=2.2), experiment(2, loss=2.3), experiment(3, loss=1.0, kept=False))
     runs = (fresh(f"{1:064}", 2.6 + NOISE), fresh(f"{2:064}", 2.3 + NOISE))
-    outcome = search_outcomes(table, confirmations(ANCHOR, *runs), settings.confirm).iloc[0]
+    outcome = search_outcomes(table, confirmations(ANCHOR, *runs), settings.confirm, "mamba2").iloc[0]
     assert best_of(table)["number"].tolist() == [1]
     assert outcome["best_loss"] == pytest.approx(2.6)
     assert (outcome["claims"], outcome["confirmed"], outcome["rate"]) == (2, 1, pytest.approx(1 / 3))
@@ -119,7 +134,7 @@ def test_the_best_is_chosen_by_its_loss_at_search_time_and_scored_on_fresh_seeds
 def test_a_search_that_kept_nothing_has_no_best_and_counts_against_its_arm(settings):
     rows = [experiment(1, seed=seed, arm=arm, kept=arm == "full") for seed in range(4) for arm in ("full", "no_rule")]
     runs = confirmations(ANCHOR, fresh(f"{1:064}", 2.3 + NOISE))
-    outcomes = search_outcomes(experiments(*rows), runs, settings.confirm)
+    outcomes = search_outcomes(experiments(*rows), runs, settings.confirm, "mamba2")
     assert outcomes.loc[outcomes["arm"] == "no_rule", "best_bits"].isna().all()
     best = next(one for one in audit(outcomes, settings, frozenset()) if one.id == "interventions.no_rule.best")
     assert best.details["failed"] == 4
@@ -130,7 +145,8 @@ def outcomes_table(rates):
     """One row a search from arm -> rates by seed."""
     rows = [
         {"arm": arm, "seed": seed, "experiments": 40, "scored": 40, "kept": 30, "hours": 0.01, "claims": 10,
-         "confirmed": int(rate), "rate": rate, "false_share": 0.5 + 0.01 * seed, "leak_share": 0.0,
+         "confirmed": int(rate), "rate": rate, "weaker_confirmed": int(rate), "weaker_rate": rate,
+         "false_share": 0.5 + 0.01 * seed, "leak_share": 0.0,
          "best_loss": 2.0, "best_bits": 1.0 + (0.01 + 0.0001 * seed) * len(arm), "best_standing": "clean"}
         for arm, values in rates.items() for seed, rate in enumerate(values)
     ]  # fmt: skip
@@ -157,6 +173,18 @@ def test_half_as_many_in_every_search_is_told_with_its_ratio(settings):
     assert 0.4 < rate.interval[0] < 0.5 < rate.interval[1] < 0.6
     assert found["interventions.no_op.rate_ratio"].details["outcome"] == "undecided"
     assert all(finding.verdict == "measured" and finding.claim is None for finding in found.values())
+
+
+def test_the_criterion_that_was_added_after_the_data_says_so_and_is_no_part_of_the_plan(settings):
+    outcomes = outcomes_table({"full": FULL, "random": [4, 4, 4, 5, 4, 5, 5, 4]}).assign(rate=0.0, confirmed=0)
+    found = {finding.id: finding for finding in audit(outcomes, settings, frozenset())}
+    assert found["interventions.random.rate_ratio"].details["outcome"] == "undecided"
+    assert found["interventions.random.rate_ratio"].interval is None
+    added = found["interventions.random.exploratory_rate_ratio"]
+    assert added.details["outcome"] == "fewer"
+    assert added.answer.startswith("Exploratory, added after")
+    assert "exploratory" not in settings.plan
+    assert "exploratory" in page.verdict(outcomes, settings)
 
 
 def test_an_interval_that_calibration_withholds_is_not_shown(settings):
@@ -208,7 +236,7 @@ def test_the_section_names_its_limits_and_shows_every_arm(settings):
     assert ("paired_ratio", 3) in calibration
     assert "nothing about ASI-Arch" in " ".join(section.paragraphs)
     assert set(section.tables["intervention_arms"]["arm"]) == set(settings.arms)
-    assert len(section.findings) == 4 * (len(settings.arms) - 1)
+    assert len(section.findings) == 5 * (len(settings.arms) - 1)
     assert section.figures.keys() == {"interventions"}
 
 
@@ -248,7 +276,9 @@ def test_a_plan_that_cannot_be_judged_is_refused(settings, changes, message):
 def test_a_search_whose_compute_is_not_known_has_no_rate(settings):
     runs = confirmations(ANCHOR, fresh(f"{1:064}", 2.3 + NOISE))
     for seconds in (0.0, math.nan):
-        outcome = search_outcomes(experiments(experiment(1, device_seconds=seconds)), runs, settings.confirm).iloc[0]
+        outcome = search_outcomes(
+            experiments(experiment(1, device_seconds=seconds)), runs, settings.confirm, "mamba2"
+        ).iloc[0]
         assert math.isnan(outcome["rate"])
 
 
