@@ -27,6 +27,7 @@ from replication.execute import execute
 from replication.ledger import Ledger
 from replication.measure import Bench, Planned
 from replication.plan import BASELINES, build_plan
+from replication.settings import require
 
 CHANNELS = ("cognition", "analysis", "original")
 
@@ -55,6 +56,9 @@ def run_interventions(settings: InterventionSettings, bench: BenchSettings) -> M
         for seed, arm in bar:
             bar.set_postfix_str(f"{arm}, seed {seed}")
             configuration = _configuration(settings, bench, seed, arm)
+            below = configuration.settings.training_seeds
+            fresh = settings.confirm.first_seed >= below
+            require(fresh, f"interventions.confirm.first_seed: searches draw seeds below {below}, so begin there")
             found = search(configuration)
             rows += _rows(found, configuration, seed, arm)
             for experiment in found.experiments:

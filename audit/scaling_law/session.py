@@ -15,6 +15,7 @@ from audit.calibrate import CALIBRATION, calibration_row, calibration_status, re
 from audit.finding import Finding, Withheld
 from audit.interventions import page as interventions_page
 from audit.interventions.plan import InterventionSettings
+from audit.interventions.reference import TABLES
 from audit.interventions.session import open_interventions
 from audit.manifest import manifest
 from audit.report import lasting_name, write_report
@@ -175,6 +176,8 @@ def _inputs(settings: ScalingSettings) -> dict[str, Path]:
     inputs |= {"published tree": root / settings.published.tree.file}
     inputs |= {"published gallery": root / settings.published.gallery.file, "calibration": CALIBRATION}
     inputs |= {"reference search": Path(settings.reference), "latest search": Path(settings.latest)}
+    kept = Path(settings.interventions.reference)
+    inputs |= {f"interventions, {name}": kept / f"{name}.csv" for name in TABLES} | {"scales": Path(settings.scales)}
     inputs |= {"runs at several scales": Path(settings.scales)}
     inputs |= {} if settings.archive is None else {"archive": Path(settings.archive)}
     return {what: path for what, path in inputs.items() if path.exists()}
