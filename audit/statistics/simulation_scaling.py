@@ -13,7 +13,7 @@ from audit.statistics.noise import Sampler
 from audit.statistics.scaling_fit import ScalingDraws, bootstrap_scaling, difference_at
 
 DELTA = 1e-3
-RESAMPLES = 100  # at most: a repetition refits as often
+RESAMPLES = 50  # at most: a repetition refits as often
 SIZES = 5  # of the one-variable design, factors of 2 apart, with n / 5 runs each
 NOISE_SD = 0.01  # of the log loss: a percent, as seeds of small models have it
 E, A, ALPHA, B, BETA = 1.69, 406.4, 0.34, 410.7, 0.28  # Hoffmann et al. 2022, approach 3

@@ -22,7 +22,8 @@ def archive(path, n=60):
 
 
 def run(tmp_path, *overrides):
-    absent = [f"{name}={tmp_path / 'nowhere.csv'}" for name in ("reference", "latest", "scales")]
+    files = ("reference", "latest", "scales", "interventions.reference")
+    absent = [f"{name}={tmp_path / 'nowhere'}" for name in files]
     run_audit_scaling([*FEW, *absent, f"paths.results={tmp_path}", *overrides])
     folder = tmp_path / "audit_scaling" / "latest"
     return folder, json.loads((folder / "findings.json").read_text())["findings"]
