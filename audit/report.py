@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +25,13 @@ from replication.durable import sync_folder, write_synced
 from replication.settings import InputError
 
 FORMULA = re.compile(r"[=@\t\r]|[+\-](?![\d.]+%?$)")  # how a formula begins; signed numbers are none
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultPaths:
+    """Where reports are written."""
+
+    results: str
 
 
 def write_report(

@@ -23,7 +23,7 @@ from audit.claims.registry import Registry, read_registry
 from audit.consistency.checks import consistency
 from audit.finding import Finding
 from audit.manifest import manifest, plan_sha256
-from audit.report import lasting_name, write_report
+from audit.report import ResultPaths, lasting_name, write_report
 from audit.sheets import SheetTable
 from audit.single_seed import page as log_page
 from audit.single_seed.log import LoopLog
@@ -34,13 +34,6 @@ from replication.configure import compose
 from replication.provenance import ROOT
 from replication.published import ROOT_VARIABLE, PublishedSettings, fetch_originals, published_root
 from replication.settings import require, typed
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultPaths:
-    """Where reports are written."""
-
-    results: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from audit.origins.published import PublishedOrigins, read_published
 from audit.origins.rules import RULES, read_rules
 from audit.origins.text import RULES as RULED
 from audit.origins.text import TextLabels, label_by_rules
-from audit.report import lasting_name, write_report
+from audit.report import ResultPaths, lasting_name, write_report
 from audit.sources.asi_arch_tables import read_sheets
 from audit.wording import plural
 from loop.llm import LLMSettings
@@ -37,13 +37,6 @@ class Tables:
 
     origins: str
     components: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultPaths:
-    """Where reports are written."""
-
-    results: str
 
 
 @dataclass(frozen=True, kw_only=True)

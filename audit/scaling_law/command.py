@@ -15,7 +15,7 @@ from audit.calibrate import CALIBRATION, CalibrationStatus, calibration_row, cal
 from audit.evidence import printable
 from audit.finding import Finding, name_slug
 from audit.manifest import manifest
-from audit.report import lasting_name, write_report
+from audit.report import ResultPaths, lasting_name, write_report
 from audit.scaling_law import curves as curve_report
 from audit.scaling_law.curves import Curve, CurveSettings, fit_curves
 from audit.scaling_law.runs_table import read_losses
@@ -38,13 +38,6 @@ class Sizes:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             require(value is None or value > 0, f"at.{name}: must be positive, got {value}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultPaths:
-    """Where reports are written."""
-
-    results: str
 
 
 @dataclass(frozen=True, kw_only=True)

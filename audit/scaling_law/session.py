@@ -18,7 +18,7 @@ from audit.interventions.plan import InterventionSettings
 from audit.interventions.reference import TABLES
 from audit.interventions.session import open_interventions
 from audit.manifest import manifest
-from audit.report import lasting_name, write_report
+from audit.report import ResultPaths, lasting_name, write_report
 from audit.scaling_law import page as law_page
 from audit.scaling_law.advantages import Calibration, advantage_section
 from audit.scaling_law.archives import archive_course, archive_name
@@ -39,13 +39,6 @@ from replication.published import ROOT_VARIABLE, PublishedSettings, fetch_origin
 from replication.settings import require, typed
 
 AUDIT = "audit_scaling"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultPaths:
-    """Where reports are written."""
-
-    results: str
 
 
 @dataclass(frozen=True, kw_only=True)

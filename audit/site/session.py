@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from audit.calibrate import CALIBRATION, read_calibration
-from audit.claims.session import ResultPaths
 from audit.finding import canonical_json, findings_document
 from audit.manifest import manifest, plan_sha256
-from audit.report import lasting_name, publish
+from audit.report import ResultPaths, lasting_name, publish
 from audit.site.candidates import gallery
 from audit.site.folders import FINDINGS, MANIFEST, Run, SessionEntry, read_runs
 from audit.site.pages import Site, pages
