@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["TRITON_INTERPRET"] = "1"  # before anything defines a Triton kernel: Triton looks at it then
+
 
 @pytest.fixture(scope="session")
 def published_root() -> Path:

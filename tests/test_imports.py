@@ -50,10 +50,12 @@ def allowed(path: Path) -> set[str]:
         return {"numpy", "pandas", "scipy", "statsmodels", "audit.statistics"}
     below = set(FLOORS[: FLOORS.index(floor) + 1])
     if floor == "kernels":
-        return below | NUMERIC
+        triton = {"triton"} if path.name in ("triton.py", "launch.py", "sm90.py") else set()
+        fla = {"fla"} if path.name == "fla.py" else set()
+        return below | NUMERIC | triton | fla
     if floor == "replication":
         places = {"replication/configure.py": EDGE, "replication/corpus/": FORMATS, "replication/compat/": {"fla"}}
-        places |= {"replication/questions.py": {"lm_eval"}}
+        places |= {"replication/questions.py": {"lm_eval"}, "replication/bench/settings.py": {"yaml"}}
         return below | CORE | set().union(*(more for place, more in places.items() if name.startswith(place)))
     if floor == "loop":
         return below | CORE | MODELS | {"scipy", "jinja2", "jsonschema", "yaml"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from kernels.arguments import Backend, check_rank, check_tensor, choose_backend, working_dtype
+from kernels.arguments import check_rank, check_tensor, working_dtype
+from kernels.backends import Backend, choose_backend
 from kernels.gated_norm.chunk import gated_norm_chunk
 from kernels.gated_norm.naive import gated_norm_naive
 
@@ -21,15 +23,30 @@ def gated_norm(x: Tensor, gate: Tensor, weight: Tensor, *, eps: float = 1e-5, ba
         x, gate: features and gate logits [..., D].
         weight: gains [D].
         eps: added to the mean square.
-        backend: "naive", "chunk" or "auto" (chunk).
+        backend: "naive", "chunk", "fla" or "auto" (`kernels.backends`).
 
     Returns [..., D] in the dtype of `x`; computed in float32, or in float64 if any argument is.
 
-    Raises ValueError for a wrong shape, a dtype that is not floating point, or an unknown backend.
+    Raises ValueError for a wrong shape, a dtype that is not floating point, or a backend that is
+    unknown or cannot serve the call.
     """
     check_rank("weight", weight, "[D]")
     check_tensor("x", x, (*x.shape[:-1], weight.shape[0]), "[..., D]")
     check_tensor("gate", gate, tuple(x.shape), "[..., D], the same as x,")
     dtype = working_dtype(x, gate, weight)
-    form = gated_norm_naive if choose_backend(backend) == "naive" else gated_norm_chunk
+    chosen = choose_backend("gated_norm", backend, x, {"fla": _fla_limit(dtype, weight.shape[0])})
+    if chosen == "fla":
+        from kernels.gated_norm.fla import gated_norm_fla
+
+        return gated_norm_fla(x, gate, weight, eps)
+    form = gated_norm_naive if chosen == "naive" else gated_norm_chunk
     return form(x.to(dtype), gate.to(dtype), weight.to(dtype), eps).to(x.dtype)
+
+
+def _fla_limit(dtype: torch.dtype, features: int) -> str | None:
+    """Why flash-linear-attention cannot serve a call, or None."""
+    if dtype == torch.float64:
+        return "it does not serve float64"
+    if features > 16384:
+        return f"it serves at most 16384 features, not {features}"
+    return None
