@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from kernels.arguments import Backend, check_rank, check_tensor, choose_backend, working_dtype
+from kernels.arguments import check_rank, check_tensor, working_dtype
+from kernels.backends import Backend, choose_backend
 from kernels.fir.chunk import fir_chunk
 from kernels.fir.naive import fir_naive
 
@@ -25,12 +27,13 @@ def fir(x: Tensor, filters: Sequence[Tensor], *, backend: Backend = "auto") -> t
     Args:
         x: inputs [B, T, C].
         filters: one or more filters [C, W], each of its own length W.
-        backend: "naive", "chunk" or "auto" (chunk).
+        backend: "auto", "naive", "chunk", "triton" or "fla" (`kernels.backends`).
 
-    Returns one output [B, T, C] for each filter, in the dtype of `x`; computed in float32, or in float64 if
-    any argument is.
+    Returns one output [B, T, C] for each filter, in the dtype of `x`; summed in float32, or in float64 if any
+    argument is.
 
-    Raises ValueError for a wrong shape, a dtype that is not floating point, no filter, or an unknown backend.
+    Raises ValueError for a wrong shape, a dtype that is not floating point, no filter, an unknown backend or one
+    that cannot serve the call.
     """
     check_rank("x", x, "[B, T, C]")
     if isinstance(filters, Tensor) or len(filters) == 0:
@@ -40,6 +43,16 @@ def fir(x: Tensor, filters: Sequence[Tensor], *, backend: Backend = "auto") -> t
         check_tensor(f"filters[{index}]", each, (x.shape[-1], each.shape[-1]), "[C, W]")
 
     dtype = working_dtype(x, *filters)
-    form = fir_naive if choose_backend(backend) == "naive" else fir_chunk
+    limits = {"triton": None, "fla": "it sums in float32 only" if dtype == torch.float64 else None}
+    chosen = choose_backend("fir", backend, x, limits)
+    if chosen == "triton":
+        from kernels.fir.triton import fir_triton
+
+        return fir_triton(x, filters)
+    if chosen == "fla":
+        from kernels.fir.fla import fir_fla
+
+        return fir_fla(x, filters)
+    form = fir_naive if chosen == "naive" else fir_chunk
     outputs = form(x.to(dtype), [each.to(dtype) for each in filters])
     return tuple(output.to(x.dtype) for output in outputs)

@@ -1,9 +1,10 @@
 """Causal depthwise filters as a two-dimensional convolution over a channels-last image one pixel high.
 
 Seen that way, [B, T, C] needs no transposed copy. Forward and backward at B=4, T=128, C=64..128 on one CPU
-thread, relative to it: grouped conv1d 1.3 to 3 times as long, sum of shifted products 1.3 to 2.2 (4 taps) and
-3 to 6 (31 and 64 taps), blocked Toeplitz products 2.4 to 5.6 (4 taps) and 1.3 to 1.8 (31 and 64 taps), whole
-Toeplitz products 4 to 27.
+thread, relative to it: grouped conv1d 1.3 to 3.7 times as long, sum of shifted products 1.3 to 2.2 (4 taps) and
+3 to 6 (31 and 64 taps), blocked Toeplitz products 2.4 to 5.6 (4 taps) and 1.3 to 2.8 (31 and 64 taps), whole
+Toeplitz products 4 to 27, Fourier transforms 1.1 to 12. For two filters at once: one convolution with both on
+repeated channels 1.1 to 2.3, one with two outputs a channel 4 to 11.
 
 Shapes: B batch, T time, C channels, W taps.
 """
