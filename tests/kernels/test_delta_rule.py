@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import importlib
+import sys
+import types
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from kernels import delta_rule
+from kernels.delta_rule import _fla_limit, _triton_limit
 
 B, H, K, V = 2, 2, 6, 5
 
@@ -75,6 +80,85 @@ def test_near_repeated_keys_stay_accurate_in_float32(outputs_and_gradients, chun
         assert (one - other).abs().max() < 1e-3 * other.abs().max()
 
 
+def with_final_state(backend, tensors, chunk_size, *, chunk_decay=False, inverse_dtype=None):
+    """The operator and its leaves: outputs and final state; the decay of each chunk is the last leaf if asked for."""
+    B, T, H, _ = tensors[0].shape
+    leaves = [*tensors, chunk_decays(B, -(-T // chunk_size), H).to(tensors[0].dtype)] if chunk_decay else tensors
+
+    def operator(*given):
+        given, decay = (given[:-1], given[-1]) if chunk_decay else (given, None)
+        options = {"inverse_dtype": inverse_dtype, "chunk_size": chunk_size, "backend": backend}
+        return delta_rule(*given, chunk_decay=decay, output_final_state=True, scale=0.7, **options)
+
+    return operator, leaves
+
+
+def chunk_decays(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("gated", "chunk_decay", "inverse_dtype"),
+    [
+        (False, False, None),
+        (True, False, None),
+        (False, True, None),
+        (False, False, torch.bfloat16),
+        (True, False, torch.bfloat16),
+        (False, True, torch.float16),
+    ],
+)
+@pytest.mark.parametrize(("length", "chunk_size"), [(1, 32), (20, 32), (64, 32), (75, 16)])
+def test_the_final_state_and_each_option_equal_naive(
+    outputs_and_gradients, length, chunk_size, gated, chunk_decay, inverse_dtype
+):
+    options = {"chunk_decay": chunk_decay, "inverse_dtype": inverse_dtype}
+    tensors = arguments(length, gated=gated)
+    expected, measured = (
+        outputs_and_gradients(*with_final_state(backend, tensors, chunk_size, **options))
+        for backend in ("naive", "chunk")
+    )
+    for one, other in zip(measured, expected, strict=True):
+        assert (one - other).abs().max() <= 1e-9 * max(1.0, other.abs().max().item())
+
+
+def test_the_final_state_is_what_the_next_query_reads():
+    q, k, v, beta = arguments(41, gated=False)
+    out, state = delta_rule(q, k, v, beta, output_final_state=True)
+    torch.testing.assert_close(torch.einsum("bhk,bhkv->bhv", q[:, -1], state), out[:, -1])
+
+
+def test_zeros_after_the_last_token_change_nothing_even_with_a_decay_a_chunk():
+    tensors = arguments(41, gated=False)
+    padded = [F.pad(x, (0, 0) * (x.dim() - 2) + (0, 23)) for x in tensors]
+    options = {"chunk_decay": chunk_decays(B, 2, H), "inverse_dtype": torch.bfloat16, "output_final_state": True}
+    out, state = delta_rule(*tensors, **options)
+    long_out, long_state = delta_rule(*padded, **options)
+    torch.testing.assert_close(long_out[:, :41], out)
+    torch.testing.assert_close(long_state, state)
+
+
+def test_a_decay_of_one_a_chunk_is_no_decay():
+    tensors = arguments(70, gated=False)
+    out = delta_rule(*tensors, chunk_decay=torch.ones(B, 3, H, dtype=torch.float64))
+    torch.testing.assert_close(out, delta_rule(*tensors))
+
+
+def test_the_rounded_inverse_is_that_of_the_row_by_row_recurrence():
+    # One chunk with unit queries and keys in the value's place reads the inverse itself: W = T (beta K).
+    _, k, v, beta = arguments(12, gated=False)
+    _, state = delta_rule(k, k, v, beta, inverse_dtype=torch.bfloat16, output_final_state=True)
+    k_BHTK, v_BHTV, beta_BHT1 = k.transpose(1, 2), v.transpose(1, 2), beta.transpose(1, 2)[..., None]
+    inverse = torch.zeros(B, H, 12, 12, dtype=torch.float64)
+    system = beta_BHT1 * k_BHTK @ k_BHTK.mT
+    for i in range(12):
+        inverse[..., i, :i] = -torch.einsum("bhj,bhjm->bhm", system[..., i, :i], inverse[..., :i, :i])
+        inverse[..., i, i] = 1
+    change = inverse.bfloat16().double() @ (beta_BHT1 * v_BHTV)
+    torch.testing.assert_close(state, k_BHTK.mT @ change)
+    assert not torch.allclose(state, delta_rule(k, k, v, beta, output_final_state=True)[1])
+
+
 @pytest.mark.parametrize("decay", [100.0, 1e4])
 def test_very_strong_decay_neither_overflows_nor_loses_the_present(outputs_and_gradients, decay):
     assert_same(outputs_and_gradients, arguments(100, gated=True, decay=decay))
@@ -120,9 +204,66 @@ def test_a_wrong_argument_is_named(name, change):
         delta_rule(**{**tensors, name: change(tensors[name])})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chunk_decay": torch.ones(B, 2, H)}, "chunk_decay must have shape"),
+        ({"chunk_decay": torch.ones(B, 1, H), "log_decay": torch.zeros(B, 9, H)}, "exclude each other"),
+        ({"inverse_dtype": torch.float32}, "inverse_dtype must be torch.bfloat16"),
+        ({"backend": "triton"}, "head sizes K = V of 16, 32 or 64, not 6 and 5"),
+        ({"backend": "fla"}, "flash-linear-attention|CUDA"),
+    ],
+)
+def test_an_option_that_cannot_be_served_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        delta_rule(*arguments(9, gated=False), **options)
+
+
+def test_flash_linear_attention_is_given_our_scale_and_each_argument_by_its_meaning(monkeypatch):
+    def plain(q, k, v, beta, *, scale, output_final_state):
+        return delta_rule(q, k, v, beta, scale=scale, output_final_state=True, backend="naive")
+
+    def gated(q, k, v, g, beta, *, scale, output_final_state):
+        return delta_rule(q, k, v, beta, g, scale=scale, output_final_state=True, backend="naive")
+
+    stand_ins = {"delta_rule": {"chunk_delta_rule": plain}, "gated_delta_rule": {"chunk_gated_delta_rule": gated}}
+    for name, functions in stand_ins.items():
+        module = types.ModuleType(f"fla.ops.{name}")
+        vars(module).update(functions)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    for name in ("fla", "fla.ops"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.delitem(sys.modules, "kernels.delta_rule.fla", raising=False)
+    form = importlib.import_module("kernels.delta_rule.fla")
+    for is_gated in (False, True):
+        q, k, v, beta, *decay = arguments(9, gated=is_gated)
+        expected = delta_rule(q, k, v, beta, *decay, scale=0.7, output_final_state=True)
+        measured = form.delta_rule_fla(q, k, v, beta, decay[0] if decay else None, True, 0.7)
+        torch.testing.assert_close(measured, expected)
+    monkeypatch.delitem(sys.modules, "kernels.delta_rule.fla")
+
+
+@pytest.mark.parametrize(
+    ("change", "served"),
+    [
+        ({}, True),
+        ({"inverse_dtype": torch.bfloat16}, False),
+        ({"chunk_decay": torch.ones(1, 1, 2)}, False),
+        ({"dtype": torch.float32}, False),
+        ({"size": 512}, False),
+    ],
+)
+def test_large_heads_in_low_precision_are_left_to_flash_linear_attention(change, served):
+    change = {"inverse_dtype": None, "chunk_decay": None, "dtype": torch.bfloat16, "size": 128} | change
+    q = torch.ones(1, 4, 2, change["size"], dtype=change["dtype"])
+    beta, decay, inverse = q[..., 0], change["chunk_decay"], change["inverse_dtype"]
+    assert (_fla_limit(q, q, q, beta, None, decay, inverse) is None) == served
+    assert _triton_limit(q, q, q, beta, None, decay, inverse, 32) is not None
+
+
 def test_unknown_backend_and_chunk_size_are_refused():
     tensors = arguments(4, gated=False)
-    with pytest.raises(ValueError, match="naive, chunk, auto"):
+    with pytest.raises(ValueError, match="auto, naive, chunk"):
         delta_rule(*tensors, backend="fast")
     with pytest.raises(ValueError, match="chunk_size must be at least 1"):
         delta_rule(*tensors, chunk_size=0)
