@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
-
-Backend = Literal["naive", "chunk", "auto"]
-
-
-def choose_backend(backend: str) -> str:
-    """ "naive" or "chunk"; "auto" is the chunk form."""
-    choices = {"naive": "naive", "chunk": "chunk", "auto": "chunk"}
-    if backend not in choices:
-        raise ValueError(f"backend must be one of {', '.join(choices)}, not {backend!r}")
-    return choices[backend]
 
 
 def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], axes: str) -> None:
