@@ -24,6 +24,9 @@ def fir_chunk(x_BTC: Tensor, filters: Sequence[Tensor]) -> tuple[Tensor, ...]:
     outputs = []
     for filter_CW in filters:
         C, W = filter_CW.shape
+        if W == 1:  # the convolution would go channel by channel
+            outputs.append(x_BTC * filter_CW[:, 0])
+            continue
         image_BC1S = padded_BSC[:, longest - W :].mT.unsqueeze(2)
         out_BC1T = F.conv2d(image_BC1S, filter_CW[:, None, None], groups=C)
         outputs.append(out_BC1T.squeeze(2).mT)

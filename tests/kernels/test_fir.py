@@ -70,3 +70,9 @@ def test_a_wrong_argument_is_named():
         fir(x, [taps[:, :0]])
     with pytest.raises(ValueError, match="auto, naive, chunk"):
         fir(x, [taps], backend="fast")
+
+
+def test_a_filter_of_one_tap_scales_each_channel():
+    x = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    (y,) = fir(x, [torch.tensor([[2.0], [-1.0], [0.5]], dtype=torch.float64)])
+    assert torch.equal(y, x * torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64))
