@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from kernels import fir
+
 
 def _accumulation_dtype(x: torch.Tensor) -> torch.dtype:
     """fla reduces in float32 whatever the input is; float64 is kept, so that checks in float64 mean something."""
@@ -148,15 +150,14 @@ class ShortConvolution(nn.Conv1d):
         return y, cache
 
     def _convolve(self, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
-        dtype, width = _accumulation_dtype(x), self.kernel_size[0]
-        inputs = x.transpose(1, 2).to(dtype)
-        if context is None:
-            inputs = F.pad(inputs, (width - 1, 0))
-        else:
-            inputs = torch.cat([context[..., 1:].to(dtype), inputs], dim=2)
-        bias = None if self.bias is None else self.bias.to(dtype)
-        y = F.conv1d(inputs, self.weight.to(dtype), bias, groups=self.groups)
-        return (y if self.activation is None else F.silu(y)).transpose(1, 2).to(x.dtype)
+        wide = x.to(_accumulation_dtype(x))
+        if context is not None:
+            wide = torch.cat([context[..., 1:].transpose(1, 2).to(wide.dtype), wide], dim=1)
+        (y,) = fir(wide, [self.weight[:, 0].to(wide.dtype)])
+        y = y[:, y.shape[1] - x.shape[1] :]
+        if self.bias is not None:
+            y = y + self.bias.to(wide.dtype)
+        return (y if self.activation is None else F.silu(y)).to(x.dtype)
 
 
 def get_unpad_data(attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
