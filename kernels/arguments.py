@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def own_precision(operator: Callable[P, R]) -> Callable[P, R]:
+    """An operator that runs outside of autocast, because it says itself in which types it computes.
+
+    Autocast would reach the products inside a forward pass and not those of its backward pass.
+    """
+
+    @functools.wraps(operator)
+    def wrapped(*arguments: P.args, **settings: P.kwargs) -> R:
+        first = arguments[0] if arguments else None
+        tensor = first if isinstance(first, Tensor) or not isinstance(first, list | tuple) or not first else first[0]
+        device = tensor.device.type if isinstance(tensor, Tensor) else "cpu"
+        if not torch.is_autocast_enabled(device):
+            return operator(*arguments, **settings)
+        with torch.autocast(device, enabled=False):
+            return operator(*arguments, **settings)
+
+    return wrapped
 
 
 def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], axes: str) -> None:

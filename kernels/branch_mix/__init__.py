@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kernels.arguments import check_rank, check_tensor, working_dtype
+from kernels.arguments import check_rank, check_tensor, own_precision, working_dtype
 from kernels.backends import Backend, choose_backend
 from kernels.branch_mix.chunk import branch_mix_chunk, branch_moments_chunk
 from kernels.branch_mix.naive import branch_mix_naive, branch_moments_naive
@@ -16,6 +16,7 @@ __all__ = ["MOMENTS", "branch_mix", "branch_moments"]
 MOMENTS = ("mean", "variance", "mean absolute value", "l2 norm", "maximum")
 
 
+@own_precision
 def branch_moments(branches: Sequence[Tensor], *, backend: Backend = "auto") -> Tensor:
     """Five statistics of every branch, over the channels of a head.
 
@@ -44,6 +45,7 @@ def branch_moments(branches: Sequence[Tensor], *, backend: Backend = "auto") -> 
     return form([each.to(dtype) for each in branches]).to(branches[0].dtype)
 
 
+@own_precision
 def branch_mix(branches: Sequence[Tensor], weights: Tensor, *, backend: Backend = "auto") -> Tensor:
     """The sum of the branches, each times its weight for the token and head.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.arguments import check_chunk_size, check_rank, check_tensor, working_dtype
+from kernels.arguments import check_chunk_size, check_rank, check_tensor, own_precision, working_dtype
 from kernels.backends import Backend, choose_backend
 from kernels.decay_attention.chunk import decay_attention_chunk
 from kernels.decay_attention.naive import decay_attention_naive
@@ -13,6 +13,7 @@ from kernels.decay_attention.naive import decay_attention_naive
 __all__ = ["decay_attention"]
 
 
+@own_precision
 def decay_attention(
     q: Tensor,
     k: Tensor,

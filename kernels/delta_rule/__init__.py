@@ -7,7 +7,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from kernels.arguments import check_chunk_size, check_rank, check_tensor, working_dtype
+from kernels.arguments import check_chunk_size, check_rank, check_tensor, own_precision, working_dtype
 from kernels.backends import INTERPRETED, Backend, choose_backend
 from kernels.delta_rule.chunk import delta_rule_chunk
 from kernels.delta_rule.naive import delta_rule_naive, delta_rule_naive_inverse
@@ -52,6 +52,7 @@ def delta_rule(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@own_precision
 def delta_rule(
     q: Tensor,
     k: Tensor,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kernels.arguments import check_rank, check_tensor, working_dtype
+from kernels.arguments import check_rank, check_tensor, own_precision, working_dtype
 from kernels.backends import Backend, choose_backend
 from kernels.fir.chunk import fir_chunk
 from kernels.fir.naive import fir_naive
@@ -15,6 +15,7 @@ from kernels.fir.naive import fir_naive
 __all__ = ["fir"]
 
 
+@own_precision
 def fir(x: Tensor, filters: Sequence[Tensor], *, backend: Backend = "auto") -> tuple[Tensor, ...]:
     """Each channel filtered with its own finite impulse response, for every filter of a bank.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.arguments import check_rank, check_tensor, working_dtype
+from kernels.arguments import check_rank, check_tensor, own_precision, working_dtype
 from kernels.backends import Backend, choose_backend
 from kernels.gated_norm.chunk import gated_norm_chunk
 from kernels.gated_norm.naive import gated_norm_naive
@@ -13,6 +13,7 @@ from kernels.gated_norm.naive import gated_norm_naive
 __all__ = ["gated_norm"]
 
 
+@own_precision
 def gated_norm(x: Tensor, gate: Tensor, weight: Tensor, *, eps: float = 1e-5, backend: Backend = "auto") -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight * silu(gate), the mean over the last axis.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from kernels.arguments import check_rank, check_tensor, working_dtype
@@ -41,7 +42,7 @@ def head_gate(
 
     Returns [B, T, H, G] in the dtype of `h`. The forms naive and chunk compute in float32, or in float64 if any
     argument is. The triton form multiplies in the dtype of the arguments, as its products are on a GPU, and sums in
-    float32.
+    float32. Within autocast all arguments, and so the result, are of autocast's dtype.
 
     Raises ValueError for a wrong shape, a dtype that is not floating point, an unknown activation, or a backend
     that is unknown or cannot serve the call.
@@ -62,6 +63,13 @@ def head_gate(
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
 
+    device = h.device.type
+    if torch.is_autocast_enabled(device) and h.dtype != torch.float64:  # as it would do with the two layers
+        narrow = [
+            None if each is None else each.to(torch.get_autocast_dtype(device)) for each in (h, s, w1, b1, w2, b2)
+        ]
+        with torch.autocast(device, enabled=False):
+            return head_gate(*narrow, activation=activation, backend=backend)  # type: ignore[arg-type]
     chosen = choose_backend("head_gate", backend, h, {"triton": triton_limit(h, s, w1, b1, w2, b2)})
     if chosen == "triton":
         from kernels.head_gate.triton import head_gate_triton
