@@ -1,4 +1,4 @@
-"""State of a module that calls may change: putting it back, putting it ahead, and its precision."""
+"""State of a module: putting back what calls changed, putting it ahead, moving its parameters, its precision."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from replication.candidate import StateValue, python_state, restore_python_state
+from replication.initialise import keyed_generator
 
 CALLS_AHEAD = 100_000  # how far counters of calls are put forward
 CALLS_SEEN = 3  # training calls from which a counter is told
@@ -71,6 +72,22 @@ def train_ahead(module: nn.Module, call: Callable[[int], None]) -> None:
             target = _ahead(values)
             if target is not None:
                 _put(module, name, target)
+
+
+def move_parameters(module: nn.Module, seed: int, move: float, *, flip: bool = False, shift: float = 0.0) -> None:
+    """Take parameters off their values by noise keyed by (seed, name); arguments as in `states.ProgramState`."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if not parameter.is_floating_point() or parameter.numel() == 0:
+                continue
+            if flip and parameter.ndim < 2:
+                parameter.neg_()
+            floor = 0.3 if parameter.ndim < 2 else 0.3 / (parameter[0].numel() ** 0.5)
+            size = max(float(parameter.square().mean().sqrt()), floor)
+            noise = keyed_generator(seed, f"move {name}").standard_normal(tuple(parameter.shape))
+            parameter.add_(torch.from_numpy(np.asarray(noise)).to(parameter), alpha=move * size)
+            if parameter.ndim < 2:
+                parameter.add_(shift)
 
 
 def widen(module: nn.Module) -> nn.Module:

@@ -23,7 +23,7 @@ ALLOWED_IMPORTS = frozenset(
         *("einops", "fla", "kernels", "numpy", "torch", "transformers"),
     )
 )
-ALLOWED_MODULES = frozenset(("replication.leaks.clean",))  # modules of packages that are not allowed as a whole
+ALLOWED_MODULES = frozenset(("replication.leaks.clean", "replication.lift"))  # of packages not allowed as a whole
 _hard_coding_bfloat16: set[str] = set()  # names of the modules executed so far whose text names that type
 
 

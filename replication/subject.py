@@ -18,7 +18,7 @@ from torch import nn
 
 from replication.candidate import build_mixer, mix
 from replication.growth import KeptBytes, Work
-from replication.hidden import Snapshot, train_ahead, widen
+from replication.hidden import Snapshot, move_parameters, train_ahead, widen
 from replication.initialise import keyed_generator, seed_libraries
 from replication.precision import NarrowestDtype, in_float64, widened_source
 from replication.program import load_mixer_class
@@ -149,7 +149,8 @@ class Subject:
 
     def _set_up(self) -> None:
         self._module = self._fresh(self._state.seed)
-        _move(self._module, self._state)
+        state = self._state
+        move_parameters(self._module, state.seed, state.move, flip=state.flip, shift=state.shift)
         self._module.to(self._device)
         self._snapshot = Snapshot.take(self._module)
         if self._state.ahead:
@@ -205,21 +206,6 @@ class Subject:
 
     def _warm_up(self, call: int) -> None:
         self.outputs(self._warm_input(f"warm {call}", 1, SHORT), "train", restore=False)
-
-
-def _move(module: nn.Module, state: ProgramState) -> None:
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if not parameter.is_floating_point() or parameter.numel() == 0:
-                continue
-            if state.flip and parameter.ndim < 2:
-                parameter.neg_()
-            floor = 0.3 if parameter.ndim < 2 else 0.3 / (parameter[0].numel() ** 0.5)
-            size = max(float(parameter.square().mean().sqrt()), floor)
-            noise = keyed_generator(state.seed, f"move {name}").standard_normal(tuple(parameter.shape))
-            parameter.add_(torch.from_numpy(np.asarray(noise)).to(parameter), alpha=state.move * size)
-            if parameter.ndim < 2:
-                parameter.add_(state.shift)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

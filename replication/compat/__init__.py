@@ -8,6 +8,7 @@ programs' text stays as published.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -15,7 +16,7 @@ import importlib.util
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -71,6 +72,30 @@ def install(device: str | None = None) -> str:
         if importlib.util.find_spec("transformers") is None:
             _register(TRANSFORMERS)
     return STAND_INS
+
+
+@contextlib.contextmanager
+def stand_ins() -> Iterator[None]:
+    """Within it, what `install("cpu")` gives, in a process that may run its models elsewhere and with a real fla."""
+    kept, compiler = dict(sys.modules), torch.compile
+    try:
+        if not _stand_ins_are_installed():
+            _forget_fla()
+        install("cpu")
+        yield
+    finally:
+        torch.compile = compiler
+        _forget_fla()
+        sys.modules.update((name, module) for name, module in kept.items() if _is_fla(name))
+
+
+def _forget_fla() -> None:
+    for name in [name for name in sys.modules if _is_fla(name)]:
+        del sys.modules[name]
+
+
+def _is_fla(name: str) -> bool:
+    return name.partition(".")[0] == "fla"
 
 
 def serving(device: str) -> str:
