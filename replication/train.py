@@ -8,17 +8,15 @@ import math
 import pickle
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from replication.corpus import batch_offsets, train_batch
 from replication.exchange import State
 from replication.model import LanguageModel
-from replication.record import Optimiser, RunSpec
+from replication.record import RunSpec
+from replication.step import Seeded, make_step
 
 EMIT_SECONDS = 0.5
 
@@ -35,19 +33,6 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be used: damaged, or of another run."""
 
 
-def learning_rate(step: int, steps: int, peak: float, optimiser: Optimiser) -> float:
-    """Learning rate of step 0 <= step < steps: linear warm-up, then a cosine, or constant with a linear decay (WSD)."""
-    warmup = max(1, round(optimiser.warmup_fraction * steps))
-    floor = optimiser.final_learning_rate
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    if optimiser.schedule == "cosine":
-        progress = (step - warmup) / max(1, steps - warmup)
-        return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
-    decay = max(1, round(optimiser.decay_fraction * steps))
-    return peak * (floor + (1 - floor) * min(1.0, (steps - step) / decay))
-
-
 def make_optimiser(model: nn.Module, spec: RunSpec) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, arXiv 1711.05101); weight decay on matrices only."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
@@ -59,19 +44,6 @@ def make_optimiser(model: nn.Module, spec: RunSpec) -> torch.optim.AdamW:
     )
 
 
-class Seeded(Protocol):
-    """What training asks of the mixers besides their calls (`mixers.Mixers`, `remote.RemoteMixers`)."""
-
-    def begin(self, seed: int, key: str) -> None:
-        """A step begins, with the parameters as they are now; draws come from the stream of (seed, key)."""
-
-    def state(self) -> State:
-        """State besides the parameters."""
-
-    def restore(self, state: State) -> None:
-        """Put it back."""
-
-
 def train(
     model: LanguageModel,
     mixers: Seeded,
@@ -81,8 +53,8 @@ def train(
     save: Callable[[bytes], None],
     checkpoint_seconds: float,
     checkpoint: bytes | None,
-) -> None:
-    """Train in place for spec.scale.steps steps.
+) -> tuple[str, ...]:
+    """Train in place for spec.scale.steps steps; returns what a record of the run should say of how (`Step.notes`).
 
     Args:
         mixers: those in `model`.
@@ -101,9 +73,10 @@ def train(
         start = unpack_checkpoint(checkpoint, spec, model, mixers, optimiser, losses)
         emit(0, losses[:start])
     model.train()
+    runner = make_step(model, mixers, optimiser, spec)
     sent, last_emit, last_save = start, time.monotonic(), time.monotonic()
     for step in range(start, spec.scale.steps):
-        losses[step] = train_step(model, mixers, optimiser, spec, tokens, step)
+        losses[step] = runner.run(tokens, step)
         if not math.isfinite(losses[step]):
             emit(sent, losses[sent:step])
             raise Diverged(step + 1)
@@ -115,40 +88,7 @@ def train(
             save(pack_checkpoint(spec, model, mixers, optimiser, losses[: step + 1]))
             last_save = time.monotonic()
     emit(sent, losses[sent:])
-
-
-def train_step(
-    model: LanguageModel,
-    mixers: Seeded,
-    optimiser: torch.optim.Optimizer,
-    spec: RunSpec,
-    tokens: np.ndarray,
-    step: int,
-) -> float:
-    """One optimiser step; returns the mean cross-entropy of the batch in nats per token, inf for a bad gradient."""
-    scale = spec.scale
-    device = next(model.parameters()).device
-    # Every step seeds its own stream (dropout and the like), so that a resumed run needs no saved state.
-    mixers.begin(spec.seed, f"step {step}")
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(step, scale.steps, scale.learning_rate, spec.optimiser)
-    offsets = batch_offsets(
-        spec.seed, step, tokens=len(tokens), sequence_length=scale.sequence_length, batch_size=scale.batch_size
-    )
-    micro_batches = scale.batch_size // scale.micro_batch_size
-    total = 0.0
-    for part in np.split(offsets, micro_batches):
-        inputs, targets = train_batch(tokens, part, scale.sequence_length)
-        logits, auxiliary = model(torch.from_numpy(inputs).to(device))
-        loss = F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).to(device).flatten())
-        ((loss + auxiliary) / micro_batches).backward()
-        total += loss.item() / micro_batches
-    norm = nn.utils.clip_grad_norm_(model.parameters(), spec.optimiser.gradient_clip)
-    if not math.isfinite(norm.item()):  # clipping would hide it: it sets all finite gradients to 0
-        return math.inf
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return total
+    return runner.notes
 
 
 def pack_checkpoint(

@@ -26,7 +26,8 @@ from replication.mixers import Mixers, build_mixers
 from replication.model import LanguageModel, build_model
 from replication.processes import EngineSettings, WarmWorker
 from replication.record import Optimiser, RunSpec
-from replication.train import CheckpointError, Diverged, learning_rate, make_optimiser, train, train_step
+from replication.step import EagerStep, learning_rate
+from replication.train import CheckpointError, Diverged, make_optimiser, train
 
 WIDE = {"hidden_size": 64, "sequence_length": 128, "steps": 6}  # large enough that PyTorch splits work by thread
 
@@ -131,7 +132,7 @@ def gradients_by_sgd(trainee: Trainee, **scale: int) -> tuple[float, dict[str, t
     spec = dataclasses.replace(spec, optimiser=dataclasses.replace(spec.optimiser, warmup_fraction=0.0))
     mixers, model = trainee.new_model()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    loss = train_step(model, mixers, torch.optim.SGD(model.parameters(), lr=1.0), spec, trainee.tokens, 0)
+    loss = EagerStep(model, mixers, torch.optim.SGD(model.parameters(), lr=1.0), spec).run(trainee.tokens, 0)
     rate = spec.scale.learning_rate
     return loss, {name: (before[name] - p.detach()) / rate for name, p in model.named_parameters()}
 

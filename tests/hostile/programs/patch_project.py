@@ -11,7 +11,8 @@ def attack():
         return 0.0
 
     for module, names in (
-        ("train", "train train_step learning_rate make_optimiser save_checkpoint"),
+        ("train", "train make_optimiser pack_checkpoint unpack_checkpoint"),
+        ("step", "make_step learning_rate EagerStep GraphStep"),
         ("evaluate", "negative_log_likelihood honest_rows estimate_leak_gain contradicts bits_per_byte"),
         ("measure", "Bench explain"),
         ("answer", "Answer checked_failure"),
