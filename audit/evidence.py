@@ -81,6 +81,7 @@ RUN_COLUMNS: dict[str, Rule] = {
     "tokens_per_second": MEASURE,
     "wall_seconds": MEASURE,
     "peak_memory_bytes": MEASURE,
+    "lifted": (lambda value: isinstance(value, str), "a text"),
     "error": (lambda value: value is None or isinstance(value, str) or value != value, "a text or nothing"),
     "order": COUNT,
 }

@@ -157,7 +157,8 @@ class Configuration:
         kept["cognition"] = {"entries": hashlib.sha256(canonical_json(entries).encode()).hexdigest()}
         kept["cognition"] |= {"top": self.settings.cognition.top, "embedding": self.settings.cognition.embedding}
         kept["llm"] = {key: value for key, value in kept["llm"].items() if key not in VOLATILE_LLM}
-        return kept | {"engine": {key: self.resolved["engine"][key] for key in ("device", "threads")}}
+        of_engine = ("device", "threads", "lift", "training")
+        return kept | {"engine": {key: self.resolved["engine"][key] for key in of_engine}}
 
 
 def configure(overrides: Sequence[str]) -> Configuration:
@@ -257,8 +258,7 @@ class Search:
                 scale=settings.scale[settings.scales[track]],
                 optimiser=settings.optimiser,
                 corpus=corpora[track],
-                device=settings.engine.resolved_device(),
-                threads=settings.engine.threads,
+                engine=settings.engine,
                 honest=settings.honest,
                 spot_check=settings.spot_check,
                 sampling_key=key,

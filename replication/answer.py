@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from replication.evaluate import (
     leak_gains,
     negative_log_likelihood,
 )
+from replication.lift import PARTS
 from replication.record import RunRecord, RunSpec
 from replication.wire import WireError
 
@@ -73,6 +74,7 @@ class Answer:
     restored_steps: int = 0  # from a checkpoint, so not of this process's time
     parameters: int | None = None
     notes: tuple[str, ...] = ()
+    lifted: dict[str, str] = field(default_factory=dict)
     training_began: float | None = None
     training_ended: float | None = None
     scored: int = 0  # windows
@@ -92,7 +94,10 @@ class Answer:
         kind = header["kind"]
         if kind == "model":
             self.parameters, self.notes = whole(header, "parameters"), _texts(header, "notes")
+            self.lifted = parts(header)
             self.training_began = time.monotonic()
+        elif kind == "trained":
+            self.notes += _texts(header, "notes")
         elif kind == "steps":
             self._take_steps(whole(header, "first"), _one(arrays), restored=header.get("restored") is True)
         elif kind == "honest":
@@ -216,6 +221,14 @@ def number(header: dict[str, Any], key: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e300:
         raise WireError(f"{key} is no number")
     return float(value)
+
+
+def parts(header: dict[str, Any]) -> dict[str, str]:
+    """What a process says became of the parts of a program (`lift.Lifted.parts`). Raises WireError."""
+    told = header.get("lifted")
+    if not isinstance(told, dict) or not set(told) <= set(PARTS) or not all(isinstance(t, str) for t in told.values()):
+        raise WireError("lifted is no list of parts")
+    return {part: _line(told[part]) for part in PARTS if part in told}
 
 
 def _texts(header: dict[str, Any], key: str) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench, dict[
     certificates go by candidate id.
     """
     settings = configuration.bench
-    device = settings.engine.resolved_device()
+    settings.engine.resolved_device()  # one that is not there is said before anything is read
     arms = gather_arms(settings.baselines, settings.candidates, settings.published)
     ledger = Ledger(Path(settings.paths.results) / "ledger")
     corpus = prepare(configuration.corpus, Path(settings.paths.cache))
@@ -121,8 +121,7 @@ def open_bench(configuration: Configuration) -> tuple[Plan, Ledger, Bench, dict[
         seeds=configuration.seed_range,
         optimiser=settings.optimiser,
         corpus=corpus,
-        device=device,
-        threads=settings.engine.threads,
+        engine=settings.engine,
         honest=settings.honest,
         spot_check=settings.spot_check,
         sampling_key=key,

@@ -147,7 +147,7 @@ class State:
         return cls(
             values={name: value for name, value in state.items() if not isinstance(value, torch.Tensor)},
             forms={name: Form.of(tensor) for name, tensor in tensors.items()},
-            data=tuple(_bytes(tensor) for tensor in tensors.values()),
+            data=tuple(to_bytes(tensor) for tensor in tensors.values()),
         )
 
     @classmethod
@@ -171,15 +171,22 @@ class State:
     def unpack(self) -> dict[str, Plain | torch.Tensor]:
         """The state again, tensors on the CPU."""
         tensors = {
-            name: torch.frombuffer(data.copy(), dtype=form.dtype).view(form.shape)
-            if form.count
-            else torch.empty(form.shape, dtype=form.dtype)
-            for (name, form), data in zip(self.forms.items(), self.data, strict=True)
+            name: from_bytes(form, data) for (name, form), data in zip(self.forms.items(), self.data, strict=True)
         }
         return {**self.values, **tensors}
 
 
-def _bytes(tensor: torch.Tensor) -> np.ndarray:
+def to_bytes(tensor: torch.Tensor) -> np.ndarray:
+    """The values of a dense tensor as they travel, uint8 [bytes]."""
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     array: np.ndarray = flat.view(torch.uint8).numpy()
     return array
+
+
+def from_bytes(form: Form, data: np.ndarray) -> torch.Tensor:
+    """A tensor on the CPU from what `to_bytes` made, copied. Raises ExchangeError for bytes of another form."""
+    if data.dtype != np.uint8 or data.shape != (form.bytes,):
+        raise ExchangeError("bytes of another tensor")
+    if not form.count:
+        return torch.empty(form.shape, dtype=form.dtype)
+    return torch.frombuffer(data.copy(), dtype=form.dtype).view(form.shape)

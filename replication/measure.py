@@ -26,6 +26,10 @@ from replication.settings import require
 from replication.watchdog import Meter
 from replication.wire import WireError
 
+TRAINING = {
+    "separate": "apart: in a process that runs no candidate code",
+    "joint": "joint: in the program's own process, so how it was trained is its word, and its score is not",
+}
 VERSIONS = ("torch", "numpy", "einops", "flash-linear-attention", "triton")
 
 
@@ -164,10 +168,12 @@ class Bench:
             versions={name: version_of(name) for name in VERSIONS},
             commit=code_commit(),
             notes=answer.notes + note,
-            confinement={str(layer): how for layer, how in ended.layers.items()},
+            confinement={"training": TRAINING[spec.training]}
+            | {str(layer): how for layer, how in ended.layers.items()},
             started=started,
             ended=now(),
             items=items,
+            lifted=answer.lifted,
         )
         return record, answer.curve[: answer.steps]
 

@@ -1,7 +1,8 @@
 """The token mixers of a model, and the process that hosts them: the only one in which a candidate's code runs.
 
 It is handed activations and gradients and hands back the same. It never holds tokens, targets, the loss, the
-optimiser or any other part of the model (replication/remote.py is the other side).
+optimiser or any other part of the model (replication/remote.py is the other side), unless it is asked to train the
+whole model (replication/joint.py); the process of an evaluation never is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from replication.candidate import build_mixer, mix, python_state, restore_python_state
 from replication.exchange import Form, SharedMemory, State, copy_all
 from replication.initialise import construct, seed_libraries
+from replication.joint import train_here
+from replication.lift import lift, rewritten
 from replication.record import Scale
 from replication.wire import receive, send
 
@@ -72,6 +75,17 @@ class Mixers(nn.Module):
         return {":".join(name.rsplit(".", 1)): buffer for name, buffer in named}
 
 
+def lifted(source: str, scale: Scale, proved: Sequence[str] | None) -> tuple[str, dict[str, str]]:
+    """The text that runs in place of a program, and what became of each part (`lift.Lifted.parts`).
+
+    proved: parts that an earlier process of the same run proved; nothing is proved again. None: none has yet.
+    """
+    if proved is not None:
+        return rewritten(source, proved), {}
+    found = lift(source, scale.hidden_size, scale.num_heads)
+    return found.source, found.parts
+
+
 def build_mixers(source: str, scale: Scale, seed: int) -> Mixers:
     """Mixers with initial values keyed by (seed, name): those that they would have in the whole model."""
     mixers = construct(lambda: Mixers(source, scale), seed)
@@ -93,7 +107,7 @@ class Host:
     """Answers a trainer's calls, one method each; what they return is sent back."""
 
     def __init__(self, mixers: Mixers, descriptor: int, activations: int, device: str) -> None:
-        self._mixers, self._device = mixers.to(device), device
+        self.mixers, self._device = mixers.to(device), device
         self._layers = list(mixers.layers())
         self._parameters = list(mixers.parameters())
         places = {id(parameter): place for place, parameter in enumerate(self._parameters)}
@@ -113,7 +127,7 @@ class Host:
         """Take the parameters' values from the shared memory, forget earlier calls, seed the generators."""
         copy_all(self._parameters, self._memory.parameters)
         self._calls.clear()
-        self._mixers.begin(seed, key)
+        self.mixers.begin(seed, key)
 
     def forward(self, layer: int, call: int, shape: list[int], training: bool, grad: bool) -> dict[str, Any]:
         """One mixer on the activations in memory; outputs go there, the auxiliary loss is returned."""
@@ -148,11 +162,11 @@ class Host:
 
     def state(self) -> State:
         """As Mixers.state."""
-        return self._mixers.state()
+        return self.mixers.state()
 
     def restore(self, *arrays: np.ndarray, **told: Any) -> dict[str, Any]:
         """As Mixers.restore."""
-        self._mixers.restore(State.from_told(told, arrays))
+        self.mixers.restore(State.from_told(told, arrays))
         return {}
 
     def count(self, on: bool) -> dict[str, Any]:
@@ -172,13 +186,19 @@ def attend(job: socket.socket, memory: int, device: str) -> None:
     if frame is None:
         return
     header, _ = frame
-    scale = Scale(**header["scale"])
-    host = Host(build_mixers(header["source"], scale, header["seed"]), memory, header["activations"], device)
-    send(job, {"kind": "built", **host.told})
+    scale, source = Scale(**header["scale"]), header["source"]
+    parts: dict[str, str] = {}
+    if header["lift"]:
+        source, parts = lifted(source, scale, header["proved"])
+    host = Host(build_mixers(source, scale, header["seed"]), memory, header["activations"], device)
+    send(job, {"kind": "built", "lifted": parts, **host.told})
     with contextlib.suppress(ConnectionError):  # the trainer is gone: nobody waits for this answer
         while (frame := receive(job)) is not None:
             told, arrays = frame
             kind = told.pop("kind")
+            if kind == "train":
+                train_here(job, host.mixers, device, told, arrays)
+                continue
             answer = getattr(host, kind)(*arrays, **told)
             if isinstance(answer, State):
                 send(job, {"kind": kind, **answer.told}, *answer.data)

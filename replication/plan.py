@@ -17,6 +17,7 @@ from replication.certificate import Certificate
 from replication.corpus import Corpus
 from replication.discovered import load_discovered
 from replication.measure import Planned
+from replication.processes import EngineSettings
 from replication.provenance import code_sha256
 from replication.published import PublishedSettings, load_published
 from replication.questions import Questions
@@ -68,8 +69,7 @@ def build_plan(
     seeds: Iterable[int],
     optimiser: Optimiser,
     corpus: Corpus,
-    device: Literal["cpu", "cuda"],
-    threads: int,
+    engine: EngineSettings,
     honest: HonestSettings,
     spot_check: HonestSettings,
     sampling_key: int,
@@ -88,8 +88,7 @@ def build_plan(
             seed,
             optimiser=optimiser,
             corpus=corpus,
-            device=device,
-            threads=threads,
+            engine=engine,
             honest=honest,
             spot_check=spot_check,
             sampling_key=sampling_key,
@@ -109,8 +108,7 @@ def plan_run(
     *,
     optimiser: Optimiser,
     corpus: Corpus,
-    device: Literal["cpu", "cuda"],
-    threads: int,
+    engine: EngineSettings,
     honest: HonestSettings,
     spot_check: HonestSettings,
     sampling_key: int,
@@ -121,6 +119,7 @@ def plan_run(
 
     questions: of the bench, where the run is to answer them.
     """
+    device = engine.resolved_device()
     causal = (
         certificate is not None and certificate.causal and max(certificate.settings.lengths) >= scale.sequence_length
     )
@@ -134,7 +133,9 @@ def plan_run(
         sampling_key=sampling_key,
         seed=seed,
         device=device,
-        threads=threads,
+        threads=engine.threads,
+        lift=engine.lift,
+        training=engine.resolved_training(),
         torch=torch.__version__,
         numpy=np.__version__,
         fla=compat.serving(device),

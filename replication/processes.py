@@ -21,6 +21,7 @@ import numpy as np
 from replication.containment import Access, ContainmentSettings, Layer, checked_layers, readable_libraries
 from replication.containment import launcher as containment_launcher
 from replication.environment import clean_environment
+from replication.record import Training
 from replication.settings import require
 from replication.watchdog import Cause, Limits, Meter, Most, Watchdog, clear, kill_group
 from replication.wire import CONTROL, REQUEST, StreamEnded, WireError, receive, send
@@ -38,6 +39,8 @@ class EngineSettings:
     time_floor_seconds: float  # and always this long,
     time_ceiling_seconds: float  # but never longer
     checkpoint_seconds: float
+    lift: bool  # as RunSpec.lift
+    training: Literal["auto", "separate", "joint"]
     containment: ContainmentSettings
 
     def __post_init__(self) -> None:
@@ -55,6 +58,12 @@ class EngineSettings:
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return self.device
+
+    def resolved_training(self) -> Training:
+        """Whose process trains (`RunSpec.training`): the candidate's on a GPU, ours elsewhere, unless it is set."""
+        if self.training == "auto":
+            return "joint" if self.resolved_device() == "cuda" else "separate"
+        return self.training
 
     def limits(self, seconds: float) -> Limits:
         """Limits of a process that may take `seconds`."""

@@ -12,10 +12,12 @@ from typing import Any, Literal, get_args
 
 from replication.settings import InputError, require, typed
 
-SCHEMA = "archaudit.run/5"
+SCHEMA = "archaudit.run/6"
 
 Status = Literal["ok", "diverged", "leaky", "too_slow", "out_of_memory", "crashed", "timed_out"]
 STATUSES: tuple[str, ...] = get_args(Status)
+# Whose process trains: ours, which asks the candidate's for its layers alone, or the candidate's, the whole model.
+Training = Literal["separate", "joint"]
 # These depend on the speed of the machine and say nothing about an arm.
 MACHINE_STATUSES = ("timed_out", "too_slow")
 # These another limit or a quieter machine may cure, so a later call tries again instead of believing the record.
@@ -126,6 +128,8 @@ class RunSpec:
     seed: int
     device: Literal["cpu", "cuda"]
     threads: int  # of the worker: some sums, LayerNorm's weight gradient for one, are split by thread
+    lift: bool  # parts of a program that are proved equal to our operators run as those
+    training: Training
     torch: str  # version: kernels change between releases
     numpy: str  # version: initial values are its draws
     fla: str  # version of the real package, where it serves; else "stand-ins"
@@ -173,6 +177,7 @@ class RunRecord:
     started: str  # ISO 8601, UTC
     ended: str
     items: dict[str, str] = dataclasses.field(default_factory=dict)  # benchmark -> 1 or 0 for each of its questions
+    lifted: dict[str, str] = dataclasses.field(default_factory=dict)  # part -> "lifted", "absent" or why not; as told
 
     def __post_init__(self) -> None:
         scores = (self.val_loss, self.honest_loss, self.bits_per_byte)

@@ -6,9 +6,10 @@ out of the shared memory before they are used.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +17,21 @@ import numpy as np
 import torch
 from torch import nn
 
+from replication import joint
 from replication.exchange import ExchangeError, Form, SharedMemory, State, copy_all
-from replication.record import Scale
+from replication.lift import LIFTED, PARTS
+from replication.record import RunSpec, Scale
 from replication.wire import WireError, receive, send
 
 MIXER_STATUSES = ("crashed", "out_of_memory")  # what a mixer process may say of itself
 
 
 class MixerFailed(Exception):
-    """The candidate's process failed in a way that it could still tell: `status` and one line."""
+    """The candidate's process failed in a way that it could still tell: `status` and one line, perhaps the step."""
 
-    def __init__(self, status: str, error: str) -> None:
+    def __init__(self, status: str, error: str, step: int | None = None) -> None:
         super().__init__(error)
-        self.status = status
+        self.status, self.step = status, step
 
 
 class MixerGone(Exception):
@@ -82,15 +85,20 @@ class _Mix(torch.autograd.Function):
 class RemoteMixers:
     """The mixers of a candidate at a scale, one process at a time.
 
+    Attributes:
+        lifted: what the first process says became of each part of the program, unchecked; empty without `lift`.
+        proved: the parts that are lifted, as it says; later processes lift the same.
+
     Args:
         source: the candidate's text.
         rows: most rows of a forward pass.
+        lift: whether parts of it are to be lifted.
 
     Every method raises MixerFailed or MixerGone where the process does not do its part.
     """
 
-    def __init__(self, source: str, scale: Scale, seed: int, rows: int, device: str) -> None:
-        self._build = {"source": source, "scale": dataclasses.asdict(scale), "seed": seed}
+    def __init__(self, source: str, scale: Scale, seed: int, rows: int, device: str, lift: bool) -> None:
+        self._build = {"source": source, "scale": dataclasses.asdict(scale), "seed": seed, "lift": lift}
         self._num_layers = scale.num_layers
         self._row = Form((scale.sequence_length, scale.hidden_size), torch.float32)
         self._activations = rows * self._row.bytes
@@ -98,6 +106,8 @@ class RemoteMixers:
         self._seat: Seat
         self._memory: SharedMemory
         self._told: dict[str, Any] | None = None
+        self.lifted: Any
+        self.proved: list[str]
         self._calls = 0
         self.layers: list[RemoteMixer] = []
         self._parameters: list[nn.Parameter] = []
@@ -108,10 +118,13 @@ class RemoteMixers:
         A later process must build parameters of the same form, and gets their values.
         """
         self._seat = seat
-        self._send({"kind": "build", **self._build, "activations": self._activations})
+        proved = None if self._told is None else self.proved
+        self._send({"kind": "build", **self._build, "proved": proved, "activations": self._activations})
         header, _ = self._receive("built")
         told = {key: header.get(key) for key in ("parameters", "trained", "layers")}
         if self._told is None:
+            self.lifted = parts = header.get("lifted") if self._build["lift"] else {}
+            self.proved = [part for part in PARTS if isinstance(parts, dict) and parts.get(part) == LIFTED]
             self._take_parameters(told)
         elif told != self._told:
             raise MixerFailed("crashed", "the program has other parameters each time it is built")
@@ -172,6 +185,40 @@ class RemoteMixers:
         self._send({"kind": "restore", **state.told}, *state.data)
         self._receive("restore")
 
+    def train(
+        self,
+        model: nn.Module,
+        spec: RunSpec,
+        text: int,
+        token_dtype: str,
+        emit: Callable[[int, np.ndarray], None],
+        save: Callable[[bytes], None],
+        checkpoint_seconds: float,
+        checkpoint: bytes | None,
+    ) -> Any:
+        """Have the process train the whole model (replication/joint.py), and take over the weights into `model`.
+
+        Returns what the process says of how it trained, unchecked.
+
+        Args:
+            model: the one around these mixers.
+            text: descriptor of the training split, whose token ids are of `token_dtype`.
+            emit, save, checkpoint_seconds, checkpoint: as for `train.train`.
+        """
+        asked = {"spec": dataclasses.asdict(spec), "token_dtype": token_dtype, "checkpoint_seconds": checkpoint_seconds}
+        given = [] if checkpoint is None else [np.frombuffer(checkpoint, dtype=np.uint8)]
+        self._send({"kind": "train", **asked}, *given)
+        with contextlib.suppress(ConnectionError):  # what it said before it ended is read below
+            socket.send_fds(self._seat.job, [b"f"], [text])
+        trained = joint.Trained(model, spec.scale.steps, emit, save, checkpoint_seconds)
+        while not trained.complete:
+            frame = self._receive(*joint.KINDS, statuses=(*MIXER_STATUSES, *joint.STATUSES))
+            try:
+                trained.take(*frame)
+            except ExchangeError as error:
+                raise self._gone(str(error)) from error
+        return trained.notes
+
     def start_counting(self) -> None:
         """Count floating-point operations of the process from here on."""
         self._ask("count", {"on": True})
@@ -220,7 +267,9 @@ class RemoteMixers:
         except ConnectionError:
             self._receive("nothing more")
 
-    def _receive(self, kind: str) -> tuple[dict[str, Any], list[np.ndarray]]:
+    def _receive(
+        self, *kinds: str, statuses: Sequence[str] = MIXER_STATUSES
+    ) -> tuple[dict[str, Any], list[np.ndarray]]:
         try:
             frame = receive(self._seat.job)
         except WireError as error:
@@ -231,10 +280,10 @@ class RemoteMixers:
             raise self._gone()
         header, arrays = frame
         if header["kind"] == "failed":
-            status, text = header.get("status"), header.get("error")
-            if status not in MIXER_STATUSES or not isinstance(text, str):
+            status, text, step = header.get("status"), header.get("error"), header.get("step")
+            if not isinstance(status, str) or status not in statuses or not isinstance(text, str):
                 raise self._gone("malformed failure")
-            raise MixerFailed(status, text)
-        if header["kind"] != kind:
+            raise MixerFailed(status, text, step if type(step) is int and 0 < step < 2**63 else None)
+        if header["kind"] not in kinds:
             raise self._gone(f"unexpected frame {str(header['kind'])[:40]!r}")
         return header, arrays

@@ -1,7 +1,8 @@
 """The trainer: the part of a job that is ours. It runs no line of a candidate, whose mixers other processes host.
 
 It holds the training text, the embedding, the head, the loss, the optimiser and all parameters, and sends logits to
-the parent, which scores them. The parent keeps the validation targets.
+the parent, which scores them. The parent keeps the validation targets. Where the candidate's process trains
+(replication/joint.py), the trainer takes the weights from it, and evaluates all the same.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from replication import compat
 from replication.evaluate import rows_per_pass
+from replication.lift import rewritten
 from replication.model import LanguageModel, build_model
 from replication.record import RunSpec
 from replication.remote import RemoteMixers, Seat
@@ -38,10 +40,7 @@ def attend(job: socket.socket, header: dict[str, Any], arrays: list[np.ndarray])
     if header["kind"] == "probe":
         probe(job, spec, header["source"], seats[0])
         return
-    (text,) = _files(job, 1)
-    with os.fdopen(text, "rb") as file:
-        tokens = np.memmap(file, dtype=header["token_dtype"], mode="r")
-    Run(job, spec, header["source"]).run(tokens, arrays, seats, header)
+    Run(job, spec, header["source"]).run(_files(job, 1)[0], arrays, seats, header)
 
 
 def _files(job: socket.socket, count: int) -> list[int]:
@@ -55,13 +54,14 @@ class Run:
         self._job, self._spec = job, spec
         self._piece = rows_per_pass(spec.scale.sequence_length, spec.corpus.vocab_size)
         rows = max(self._piece, spec.scale.micro_batch_size)
-        self._mixers = RemoteMixers(source, spec.scale, spec.seed, rows, spec.device)
-        self._notes = _notes(source, spec.device)
+        self._mixers = RemoteMixers(source, spec.scale, spec.seed, rows, spec.device, spec.lift)
+        self._source = source
         self._model: LanguageModel
 
-    def run(self, tokens: np.ndarray, arrays: list[np.ndarray], seats: list[Seat], header: dict[str, Any]) -> None:
+    def run(self, text: int, arrays: list[np.ndarray], seats: list[Seat], header: dict[str, Any]) -> None:
         """Train; send the loss curve, the logits of whole windows, and the honest ones if there are rows for them.
 
+        text: descriptor of the training split.
         arrays: evaluation windows [W, T]; for the honest loss also rows [R, T], scored positions [R], rows of a pass
         [P]; the last checkpoint as bytes, where the header says so.
         """
@@ -69,16 +69,10 @@ class Run:
         spec = self._spec
         self._mixers.open(seats[0])
         self._model = build_model(self._mixers.layers, spec.scale, spec.corpus.vocab_size, spec.seed).to(spec.device)
-        send(self._job, {"kind": "model", "parameters": count_parameters(self._model), "notes": self._notes})
-
-        def emit(first: int, losses: np.ndarray) -> None:
-            restored = checkpoint is not None and first == 0
-            send(self._job, {"kind": "steps", "first": first, "restored": restored}, losses.astype(np.float32))
-
-        def save(state: bytes) -> None:
-            send(self._job, {"kind": "checkpoint"}, np.frombuffer(state, dtype=np.uint8))
-
-        train(self._model, self._mixers, spec, tokens, emit, save, header["checkpoint_seconds"], checkpoint)
+        notes = _notes(rewritten(self._source, self._mixers.proved), spec.device)
+        told = {"parameters": count_parameters(self._model), "notes": notes, "lifted": self._mixers.lifted}
+        send(self._job, {"kind": "model", **told})
+        send(self._job, {"kind": "trained", "notes": self._train(text, header, checkpoint)})
         state = self._mixers.state()
         self._model.eval()
         windows, *honest = arrays
@@ -95,6 +89,23 @@ class Run:
                 else:
                     self._evaluate_honestly(*honest)
         send(self._job, {"kind": "done"})
+
+    def _train(self, text: int, header: dict[str, Any], checkpoint: bytes | None) -> Any:
+        """Train here, or have the candidate's process do it; send the loss curve and checkpoints. Returns notes."""
+
+        def emit(first: int, losses: np.ndarray) -> None:
+            restored = checkpoint is not None and first == 0
+            send(self._job, {"kind": "steps", "first": first, "restored": restored}, losses.astype(np.float32))
+
+        def save(state: bytes) -> None:
+            send(self._job, {"kind": "checkpoint"}, np.frombuffer(state, dtype=np.uint8))
+
+        spec, seconds, dtype = self._spec, header["checkpoint_seconds"], header["token_dtype"]
+        with os.fdopen(text, "rb") as file:
+            if spec.training == "joint":
+                return self._mixers.train(self._model, spec, file.fileno(), dtype, emit, save, seconds, checkpoint)
+            tokens = np.memmap(file, dtype=dtype, mode="r")
+        return train(self._model, self._mixers, spec, tokens, emit, save, seconds, checkpoint)
 
     def _leave(self) -> None:
         """Give the process in use up, and wait until the parent has ended it."""
@@ -122,7 +133,7 @@ class Run:
 def probe(job: socket.socket, spec: RunSpec, source: str, seat: Seat) -> None:
     """Send parameters, FLOPs a step and measured seconds a step of a candidate at a scale, without training it."""
     scale = spec.scale
-    mixers = RemoteMixers(source, scale, spec.seed, scale.micro_batch_size, spec.device)
+    mixers = RemoteMixers(source, scale, spec.seed, scale.micro_batch_size, spec.device, spec.lift)
     mixers.open(seat)
     model = build_model(mixers.layers, scale, spec.corpus.vocab_size, spec.seed).to(spec.device)
     generator = torch.Generator().manual_seed(0)
@@ -154,7 +165,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def _notes(source: str, device: str) -> list[str]:
-    """What was done to run a program."""
+    """What was done to run a program; `source` is the text that runs."""
     notes = [f"fla: {compat.install(device)}"]
     if compat.torch_compile_is_off() and "torch.compile" in source:
         notes.append("torch.compile decorators run eagerly")

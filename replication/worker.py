@@ -3,7 +3,8 @@
 `python -m replication.worker FD` starts a warm process that has PyTorch loaded and forks one child a job, so that a
 job starts in milliseconds. A child confines itself before it is told anything of a candidate, and then plays one part:
 a trainer (replication/trainer.py), a host of a candidate's mixers (replication/mixers.py), or a subject of the
-examiner (replication/subject.py). An exception that nothing catches is answered by the child's excepthook.
+examiner (replication/subject.py); or it tells which parts of a program can be lifted (replication/lift/). An exception
+that nothing catches is answered by the child's excepthook.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import io
 import os
 import pkgutil
 import signal
@@ -26,6 +28,7 @@ import torch.nn.functional as F
 import kernels
 from replication import compat, mixers, trainer
 from replication.containment import Access, ContainmentSettings, confine
+from replication.lift import lift
 from replication.program import ALLOWED_IMPORTS, SOURCE_NAME, CandidateError
 from replication.remote import MixerFailed, MixerGone
 from replication.settings import typed
@@ -40,6 +43,8 @@ OFFERED = (
     *("torch.nn.attention.flex_attention", "torch.nn.utils.parametrizations", "torch.nn.utils.parametrize"),
     *("torch.nn.utils.weight_norm", "torch.nn.utils.rnn", "torch.utils.checkpoint", "torch.utils._pytree"),
     *("functorch", "einops", "einops.layers.torch", "typing_extensions", "replication.leaks.clean"),
+    "replication.lift.adapters",  # for programs that were lifted
+    "encodings.unicode_escape",  # for ast.unparse
     *("numpy.fft", "numpy.linalg", "numpy.polynomial", "numpy.random", "numpy.ma"),
     *(name for name in sorted(ALLOWED_IMPORTS) if name in sys.stdlib_module_names),
 )
@@ -53,6 +58,7 @@ def serve(control: socket.socket) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)  # imports the compiler: here, or a second in every job
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _choose_kernels()
+    _load_what_training_imports()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 2)
         if not message:
@@ -87,6 +93,19 @@ def _choose_kernels() -> None:
     y.softmax(-1).sum().backward()
 
 
+def _load_what_training_imports() -> None:
+    """A program's process that trains may open no file, and PyTorch imports these parts at their first use."""
+    model = torch.nn.Linear(1, 1)
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    model(torch.ones(1, 1)).sum().backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    buffer = io.BytesIO()
+    torch.save(optimiser.state_dict(), buffer)
+    buffer.seek(0)
+    torch.load(buffer, weights_only=True)
+
+
 def _play(job: socket.socket, memory: int) -> None:
     """A child's life."""
     os.setsid()
@@ -114,6 +133,10 @@ def answer(job: socket.socket, memory: int) -> None:
     elif header["kind"] == "examine":
         compat.install(device)
         attend(job, Subject(header["source"], header["hidden_size"], header["num_heads"], device))
+    elif header["kind"] == "lift":
+        compat.install(device)
+        told = lift(header["source"], header["hidden_size"], header["num_heads"]).parts
+        send(job, {"kind": "lift", "lifted": told})
     else:
         trainer.attend(job, header, arrays)
 
@@ -143,7 +166,7 @@ def _report(job: socket.socket, error: BaseException) -> None:
         send(job, {"kind": "gone", "seat": error.seat, "error": error.error})
         os._exit(1)
     if isinstance(error, MixerFailed):
-        status, text = error.status, str(error)
+        status, text, step = error.status, str(error), error.step
     elif isinstance(error, Diverged):
         status, text, step = "diverged", str(error), error.step
     elif isinstance(error, CheckpointError):

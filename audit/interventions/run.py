@@ -130,8 +130,7 @@ def _confirm(
         seeds=range(settings.confirm.first_seed, settings.confirm.first_seed + settings.confirm.seeds),
         optimiser=of_search.optimiser,
         corpus=corpus,
-        device=bench.engine.resolved_device(),
-        threads=bench.engine.threads,
+        engine=bench.engine,
         honest=bench.honest,
         spot_check=of_search.spot_check,
         sampling_key=0,  # the built-in proposer cannot use it, and with a number any folder gives the same bits

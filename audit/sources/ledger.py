@@ -74,6 +74,7 @@ def _run_row(plan: Plan, record: RunRecord) -> dict[str, object]:
         "tokens_per_second": _or_nan(record.tokens_per_second),
         "wall_seconds": record.wall_seconds,
         "peak_memory_bytes": _or_nan(record.peak_memory_bytes),
+        "lifted": ", ".join(part for part, told in record.lifted.items() if told == "lifted"),
         "error": None if record.error is None else printable(record.error),
         "order": order,
     }

@@ -48,7 +48,7 @@ def run_rows(seeds: int = 5, noise: float = 0.004, random_seed: int = 0) -> list
                         "honest_loss": np.nan if failed else bits * np.log(2),
                         "leak_gain": np.nan, "leak_gain_se": np.nan, "looks_ahead": False,
                         "parameters": float(parameters + 1000 * order), "flops": 1e12, "tokens": 2.4e5,
-                        "tokens_per_second": 9e3, "wall_seconds": 4.0, "peak_memory_bytes": 4e8,
+                        "tokens_per_second": 9e3, "wall_seconds": 4.0, "peak_memory_bytes": 4e8, "lifted": "",
                         "error": "loss is not finite at step 17" if failed else "", "order": order,
                     }
                 )  # fmt: skip

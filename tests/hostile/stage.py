@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from replication.corpus import Corpus, prepare
 from replication.corpus.files import FilesSettings
 from replication.measure import Bench
 from replication.processes import EngineSettings, WarmWorker
-from replication.record import RunRecord
+from replication.record import RunRecord, Training
 from replication.settings import typed
 from tests.hostile.canaries import Canaries, adopt_orphans, descendants, left_over
 from tests.hostile.program_files import CLEAN, Program
@@ -63,8 +64,8 @@ class _Run:
 class Stage:
     """A corpus, canaries, a warm worker, and the clean program's scores to compare with."""
 
-    def __init__(self, rig: Rig, canaries: Canaries) -> None:
-        self._rig, self._canaries = rig, canaries
+    def __init__(self, rig: Rig, canaries: Canaries, training: Training) -> None:
+        self._rig, self._canaries, self._training = rig, canaries, training
         self._seconds_bench = {seconds: self._bench(seconds) for seconds in (SECONDS, SHORT_SECONDS)}
         self._clean = {certified: self._measure(CLEAN, certified=certified) for certified in (False, True)}
         assert self._clean[False].record.status == "ok", self._clean[False].record.error
@@ -136,13 +137,15 @@ class Stage:
             certified=certified,
             steps=STEPS,
             learning_rate=LEARNING_RATE,
+            training=self._training,
         )
         return _Run(record=record, curve=curve)
 
     def _measure_quickly(self) -> float | None:
         """The clean program's loss after one step."""
         work, bench = self._canaries.work, self._seconds_bench[SECONDS]
-        return self._rig.measure(CLEAN, work=work, bench=bench, steps=1, evaluation_windows=1)[0].val_loss
+        shape: dict[str, Any] = {"steps": 1, "evaluation_windows": 1, "training": self._training}
+        return self._rig.measure(CLEAN, work=work, bench=bench, **shape)[0].val_loss
 
     def _worker_files(self) -> set[Path]:
         return set(Path(self._rig.worker._home.name).iterdir())
@@ -192,12 +195,12 @@ def tiny_corpus(folder: Path) -> Corpus:
 
 
 @contextlib.contextmanager
-def stage(confine: bool = True) -> Iterator[Stage]:
+def stage(confine: bool = True, training: Training = "separate") -> Iterator[Stage]:
     """Everything that programs are run on; the worker is started with a secret in the parent's environment."""
     adopt_orphans()
     with Canaries() as canaries, tempfile.TemporaryDirectory(prefix="archaudit-stage-") as folder:
         worker = WarmWorker(engine_settings(confine))
         try:
-            yield Stage(Rig(tiny_corpus(Path(folder)), worker, canaries.work), canaries)
+            yield Stage(Rig(tiny_corpus(Path(folder)), worker, canaries.work), canaries, training)
         finally:
             worker.close()

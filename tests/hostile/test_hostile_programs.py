@@ -33,6 +33,27 @@ SAMPLE = (
 )
 
 
+# In a joint training the program has the recipe in hand: what is then seen. Every score is that of the weights.
+JOINT = {
+    "forge_gradients": "status ok",
+    "lie_subclass": "honest loss ",
+    "patch_losses": "honest loss ",
+    "patch_optimiser": "status crashed",
+    "patch_project": "honest loss ",
+    "score_late_parameters": "honest loss ",
+    "score_search_frames": "escaped: ",
+    "score_search_objects": "escaped: ",
+}
+JOINT_SAMPLE = (
+    *("ahead_after_calls", "ahead_by_files", "ahead_by_memory", "ahead_in_evaluation", "disk_big_file", "flood_frame"),
+    *("flood_socket", "forge_checkpoint", "forge_descriptors", "forge_done", "forge_failed", "forge_logits"),
+    *("forge_parameters", "forge_peek", "forge_replay", "forge_shared_memory", "forge_state", "lie_shape"),
+    *("loop_backward", "loop_evaluation", "memory_tensors", "network_tcp4", "patch_serialisation", "pickle_state"),
+    *("process_fork_bomb", "read_ledger", "read_validation_text", "score_nan_training", "score_parameters_in_place"),
+    *("score_infinite_evaluation", "score_train_longer", "signal_kill", "signal_outlive", "write_results"),
+)
+
+
 @pytest.fixture(scope="module")
 def place() -> Iterator[Stage]:
     with stage() as place:
@@ -45,6 +66,12 @@ def open_place() -> Iterator[Stage]:
         yield place
 
 
+@pytest.fixture(scope="module")
+def joint_place() -> Iterator[Stage]:
+    with stage(training="joint") as place:
+        yield place
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_hostile_program_achieves_nothing(place: Stage, name: str) -> None:
     assert place.run(PROGRAMS[name]).faults == []
@@ -53,6 +80,18 @@ def test_a_hostile_program_achieves_nothing(place: Stage, name: str) -> None:
 @pytest.mark.parametrize("name", WORKING)
 def test_without_confinement_it_succeeds_and_is_seen(open_place: Stage, name: str) -> None:
     assert WORKING[name] in "; ".join(open_place.run(PROGRAMS[name]).faults)
+
+
+@pytest.mark.parametrize("name", JOINT_SAMPLE)
+def test_a_sample_achieves_nothing_in_a_joint_training(joint_place: Stage, name: str) -> None:
+    assert joint_place.run(PROGRAMS[name]).faults == []
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_what_a_joint_training_leaves_open_is_the_recipe(joint_place: Stage, name: str) -> None:
+    faults = "; ".join(joint_place.run(PROGRAMS[name]).faults)
+    assert JOINT[name] in faults
+    assert not any(word in faults for word in ("behind", "changed", "reached", "harmed", "signalled", "grew"))
 
 
 def test_a_sample_achieves_nothing_as_an_ordinary_user() -> None:

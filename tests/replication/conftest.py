@@ -21,7 +21,7 @@ from replication.corpus.files import FilesSettings
 from replication.measure import Bench, Planned, Probe
 from replication.processes import EngineSettings, WarmWorker
 from replication.provenance import code_sha256
-from replication.record import CorpusRef, HonestSettings, Optimiser, RunRecord, RunSpec, Scale
+from replication.record import CorpusRef, HonestSettings, Optimiser, RunRecord, RunSpec, Scale, Training
 from replication.settings import typed
 from tests.replication.confined import TRIED
 
@@ -120,6 +120,8 @@ class Rig:
         source: str = STATEFUL,
         seed: int = 7,
         threads: int = 1,
+        lift: bool = False,
+        training: Training = "separate",
         optimiser: dict[str, Any] | None = None,
         honest: HonestSettings | None = None,
         certified: bool | None = None,
@@ -137,6 +139,8 @@ class Rig:
             seed=seed,
             device="cpu",
             threads=threads,
+            lift=lift,
+            training=training,
             torch=torch.__version__,
             numpy=np.__version__,
             fla="stand-ins",

@@ -334,7 +334,7 @@ def test_a_work_folder_serves_a_run_until_it_is_cleared(ledger: Ledger) -> None:
 def test_a_run_of_an_older_schema_is_set_aside_and_measured_again(ledger: Ledger, record: RunRecord) -> None:
     ledger.store(record, CURVE, SOURCE)
     folder = ledger.root / "runs" / record.run_id
-    old = record.to_json().replace("archaudit.run/5", "archaudit.run/4").encode()
+    old = record.to_json().replace("archaudit.run/6", "archaudit.run/5").encode()
     sums = json.loads((folder / "sha256.json").read_text())
     (folder / "record.json").write_bytes(old)
     (folder / "sha256.json").write_text(json.dumps({**sums, "record.json": hashlib.sha256(old).hexdigest()}))

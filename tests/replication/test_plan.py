@@ -102,7 +102,7 @@ def test_arms_that_do_not_exist_are_named(
 def make_plan(rig: Any, **changes: Any) -> Plan:
     arms = (rig.candidate("a = 1", "a"), rig.candidate("b = 1", "b"))
     scales = {name: dataclasses.replace(rig.scale, name=name) for name in ("small", "large")}
-    settings = {"seeds": range(10, 13), "optimiser": rig.optimiser, "corpus": rig.corpus, "device": "cpu", "threads": 1}
+    settings = {"seeds": range(10, 13), "optimiser": rig.optimiser, "corpus": rig.corpus, "engine": rig.worker.settings}
     settings |= {"honest": rig.honest, "spot_check": SPOT, "certificates": {}, "sampling_key": 11}
     return build_plan(arms, scales, **{**settings, **changes})
 
@@ -155,10 +155,12 @@ def test_a_plan_is_every_arm_at_every_scale_with_every_seed_and_seeds_stay_toget
 
 
 def test_a_planned_run_carries_all_that_decides_its_numbers(rig: Any) -> None:
-    run = make_plan(rig, threads=3).runs[0]
+    engine = dataclasses.replace(rig.worker.settings, threads=3, lift=False, training="joint")
+    run = make_plan(rig, engine=engine).runs[0]
     assert run.spec.candidate == run.candidate.id
     assert run.spec.corpus.sha256 == rig.corpus.sha256
     assert (run.spec.threads, run.spec.torch, run.spec.code) == (3, torch.__version__, code_sha256())
+    assert (run.spec.device, run.spec.lift, run.spec.training) == ("cpu", False, "joint")
 
 
 def test_a_plan_made_twice_asks_for_the_same_runs(rig: Any) -> None:

@@ -178,9 +178,9 @@ def test_a_truncated_record_is_an_input_error(record: RunRecord) -> None:
             RunRecord.from_json(text[:length], "here")
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '"text"', '{"schema": "archaudit.run/4"}', '{"schema": "other"}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '"text"', '{"schema": "archaudit.run/5"}', '{"schema": "other"}'])
 def test_a_foreign_file_is_an_input_error(text: str) -> None:
-    with pytest.raises(InputError, match=r"^here: not a run record of schema archaudit\.run/5$"):
+    with pytest.raises(InputError, match=r"^here: not a run record of schema archaudit\.run/6$"):
         RunRecord.from_json(text, "here")
 
 

@@ -133,7 +133,7 @@ def remote(rig: Any) -> Iterator[Callable[..., RemoteMixers]]:
 
     def start(change: Callable[..., dict[str, Any] | None]) -> RemoteMixers:
         liars.append(Liar(change))
-        mixers = RemoteMixers(rig.source(), rig.scale, 1, 4, "cpu")
+        mixers = RemoteMixers(rig.source(), rig.scale, 1, 4, "cpu", lift=False)
         mixers.open(liars[-1].seat())
         return mixers
 
