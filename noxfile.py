@@ -14,15 +14,15 @@ VENV = Path(".venv")
 REQUIREMENTS = ("pyproject.toml", "constraints.txt")
 
 
-def environment(session: nox.Session) -> str:
+def environment(session: nox.Session, extras: str = "dev") -> str:
     """Path of the shared environment's Python; installs the project there, once for each state of REQUIREMENTS."""
     python = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    stamp = VENV / "archaudit-requirements.sha256"
+    stamp = VENV / f"archaudit-{extras}.sha256"
     wanted = hashlib.sha256(b"".join(Path(name).read_bytes() for name in REQUIREMENTS)).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
-        session.log("building .venv: a few minutes, on the first call only")
+        session.log(f"building .venv ({extras}): a few minutes, on the first call only")
         session.run(sys.executable, "-m", "venv", str(VENV), external=True)
-        install = ["-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", "--editable", ".[dev]"]
+        install = ["-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", "--editable", f".[{extras}]"]
         session.run(str(python), *install, external=True)
         stamp.write_text(wanted)
     return str(python)
@@ -76,6 +76,12 @@ def report(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Time operators and whole training steps side by side, each checked first (8 min)."""
+    run(session, "-m", "audit", "bench", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def calibrate(session: nox.Session) -> None:
     """Simulate coverage and error rates of every interval and test in use (an hour)."""
     run(session, "-m", "audit", "calibrate", *session.posargs)
@@ -83,8 +89,8 @@ def calibrate(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Run the test suite (20 min)."""
-    run(session, "-m", "pytest", *session.posargs)
+    """Run the test suite (20 min); GPU kernels are proved by Triton's interpreter."""
+    session.run(environment(session, "dev,triton"), "-m", "pytest", *session.posargs, external=True)
 
 
 @nox.session(venv_backend="none")

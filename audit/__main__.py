@@ -15,6 +15,7 @@ SESSIONS = (
     "verify_claims",
     "discover",
     "report",
+    "bench",
     "scaling_fit",
     "calibrate",
 )
@@ -44,6 +45,8 @@ def session(name: str) -> Callable[[Sequence[str]], None]:
         from audit.search.session import run_discover as run_session
     elif name == "report":
         from audit.site.session import run_report as run_session
+    elif name == "bench":
+        from audit.bench.session import run_bench as run_session
     elif name == "scaling_fit":
         from audit.scaling_law.command import run_scaling_fit as run_session
     elif name == "calibrate":
