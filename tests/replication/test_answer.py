@@ -52,7 +52,7 @@ def logits(windows: int, length: int = 32, vocabulary: int = 256) -> np.ndarray:
 
 
 def test_an_answer_in_order_is_scored(answer: Answer) -> None:
-    answer.take({"kind": "model", "parameters": 5, "notes": ["a"]}, [])
+    answer.take({"kind": "model", "parameters": 5, "notes": ["a"], "lifted": {}}, [])
     answer.take({"kind": "steps", "first": 0}, [losses(2)])
     answer.take({"kind": "steps", "first": 2}, [losses(1)])
     answer.take({"kind": "logits", "first": 0}, [logits(3)])
@@ -125,13 +125,16 @@ def test_an_answer_without_its_honest_logits_is_not_done(honest_answer: Answer) 
     [
         ({"kind": "other"}, []),
         ({"kind": ["done"]}, []),
-        ({"kind": "model", "notes": []}, []),
-        ({"kind": "model", "parameters": -1, "notes": []}, []),
-        ({"kind": "model", "parameters": 10**400, "notes": []}, []),
-        ({"kind": "model", "parameters": 1.5, "notes": []}, []),
-        ({"kind": "model", "parameters": True, "notes": []}, []),
-        ({"kind": "model", "parameters": 1, "notes": "text"}, []),
-        ({"kind": "model", "parameters": 1, "notes": [1]}, []),
+        ({"kind": "model", "notes": [], "lifted": {}}, []),
+        ({"kind": "model", "parameters": -1, "notes": [], "lifted": {}}, []),
+        ({"kind": "model", "parameters": 10**400, "notes": [], "lifted": {}}, []),
+        ({"kind": "model", "parameters": 1.5, "notes": [], "lifted": {}}, []),
+        ({"kind": "model", "parameters": True, "notes": [], "lifted": {}}, []),
+        ({"kind": "model", "parameters": 1, "notes": "text", "lifted": {}}, []),
+        ({"kind": "model", "parameters": 1, "notes": [1], "lifted": {}}, []),
+        ({"kind": "model", "parameters": 1, "notes": []}, []),
+        ({"kind": "model", "parameters": 1, "notes": [], "lifted": {"another": "lifted"}}, []),
+        ({"kind": "model", "parameters": 1, "notes": [], "lifted": {"filters": 1}}, []),
         ({"kind": "steps", "first": 0}, []),
         ({"kind": "steps", "first": 0}, [losses(1), losses(1)]),
         ({"kind": "steps", "first": 1}, [losses(1)]),
