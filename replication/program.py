@@ -24,7 +24,7 @@ ALLOWED_IMPORTS = frozenset(
     )
 )
 ALLOWED_MODULES = frozenset(("replication.leaks.clean", "replication.lift"))  # of packages not allowed as a whole
-_hard_coding_bfloat16: set[str] = set()  # names of the modules executed so far whose text names that type
+_hard_coding_bfloat16: set[str] = set()  # names of the modules executed so far whose code names that type
 
 
 class CandidateError(Exception):
@@ -40,9 +40,10 @@ def load_mixer_class(source: str) -> type[nn.Module]:
     Raises:
         CandidateError: the source does not parse, imports something that is not there, or has no such class.
     """
-    _check_imports(_parse(source))
+    tree = _parse(source)
+    _check_imports(tree)
     compat.install()
-    module = _execute(source)
+    module = _execute(source, tree)
     classes = {name: value for name, value in vars(module).items() if isinstance(value, type)}
     for name in MIXER_CLASSES:
         if name in classes and issubclass(classes[name], nn.Module):
@@ -54,8 +55,27 @@ def load_mixer_class(source: str) -> type[nn.Module]:
 
 
 def hard_codes_bfloat16(mixer: nn.Module) -> bool:
-    """Whether the program that this mixer comes from names the type bfloat16 anywhere in its text."""
+    """Whether the program that this mixer comes from names the type bfloat16 in its code."""
     return type(mixer).__module__ in _hard_coding_bfloat16
+
+
+def names_bfloat16(tree: ast.AST) -> bool:
+    """Whether code names the type bfloat16: in comments and docstrings it changes nothing.
+
+    Nor does it as what a lifted delta rule rounds to, which multiplies no matrices of two types.
+    """
+    passed_over: set[int] = set()
+    for node in ast.walk(tree):  # parents come before their children
+        match node:
+            case _ if id(node) in passed_over:
+                passed_over |= {id(child) for child in ast.iter_child_nodes(node)}
+            case ast.Expr(value=ast.Constant()):
+                passed_over.add(id(node.value))
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="_lifted"), attr="delta_rule")):
+                passed_over |= {id(keyword) for keyword in node.keywords if keyword.arg == "inverse_dtype"}
+            case _ if any("bfloat16" in value for _, value in ast.iter_fields(node) if isinstance(value, str)):
+                return True
+    return False
 
 
 def _parse(source: str) -> ast.Module:
@@ -93,14 +113,14 @@ def _executed_nodes(node: ast.AST) -> Iterator[ast.AST]:
         yield from _executed_nodes(child)
 
 
-def _execute(source: str) -> types.ModuleType:
+def _execute(source: str, tree: ast.Module) -> types.ModuleType:
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]
     module = types.ModuleType(f"candidate_{digest}")
     module.__file__ = file = f"{SOURCE_NAME}{digest}>"
     # dataclasses and typing look modules up by name; tracebacks, inspect and torch look source lines up here
     sys.modules[module.__name__] = module
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    if "bfloat16" in source:
+    if names_bfloat16(tree):
         _hard_coding_bfloat16.add(module.__name__)
     try:
         exec(compile(source, file, "exec", dont_inherit=True), vars(module))

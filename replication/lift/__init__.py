@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from replication.lift import delta_rule, filters, head_gate, moving_average
-from replication.lift.proof import Proof, Unproved
+from replication.lift.proof import CASES_OF_THE_RUN, Proof, Unproved
 from replication.lift.rewriting import Edit, Unliftable, apply, with_import
 
 __all__ = ["ABSENT", "LIFTED", "PARTS", "Lifted", "lift", "rewritten"]
@@ -40,21 +40,23 @@ class Lifted:
 def lift(source: str, hidden_size: int, num_heads: int) -> Lifted:
     """A program with all parts lifted that can be. Runs its code on the CPU: for worker processes only.
 
-    The proof takes small sizes of its own; a program that cannot be built or run at those is proved at `hidden_size`
-    and `num_heads`. The same text gives the same result, and the process is left as it was.
+    Most of the proof takes small sizes of its own, and the rest `hidden_size` and `num_heads`, those of the run; these
+    serve for all of it where a program cannot be built or run at the small ones. The same text and sizes give the same
+    result, and the process is left as it was.
     """
     edits, parts = _edits(source)
     if not edits:
         return Lifted(source, parts)
-    proof, reason = _proof(source, hidden_size, num_heads)
-    if proof is None:
-        return Lifted(source, parts | dict.fromkeys(edits, reason))
+    try:
+        proofs = _proofs(source, (hidden_size, num_heads))
+    except Unproved as reason:
+        return Lifted(source, parts | dict.fromkeys(edits, str(reason)))
     kept = list(edits)
-    together = _difference(proof, source, edits, kept)
+    together = _difference(proofs, source, edits, kept)
     if together is not None:
         kept = []
         for part in edits:
-            found = together if len(edits) == 1 else _difference(proof, source, edits, [*kept, part])
+            found = together if len(edits) == 1 else _difference(proofs, source, edits, [*kept, part])
             if found is None:
                 kept.append(part)
             else:
@@ -68,7 +70,7 @@ def rewritten(source: str, parts: Sequence[str]) -> str:
     Raises:
         Unliftable: one of them is not there.
     """
-    edits, found = _edits(source)
+    edits, found = _edits(source) if parts else ({}, {})
     for part in parts:
         if part not in edits:
             raise Unliftable(f"{part}: {found.get(part, 'no such part')}")
@@ -90,6 +92,8 @@ def _edits(source: str) -> tuple[dict[str, list[Edit]], dict[str, str]]:
                 edits[part] = found
         except Unliftable as reason:
             parts[part] = str(reason)
+        except RecursionError:
+            parts[part] = "its expressions are nested too deeply"
     return edits, parts
 
 
@@ -98,23 +102,28 @@ def _applied(source: str, edits: dict[str, list[Edit]], parts: Sequence[str]) ->
     return with_import(apply(source, wanted), IMPORT) if wanted else source
 
 
-def _proof(source: str, hidden_size: int, num_heads: int) -> tuple[Proof | None, str]:
-    reason = ""
-    for sizes in (PROOF_SIZES, (hidden_size, num_heads)):
-        proof = Proof(source, *sizes)
+def _proofs(source: str, sizes: tuple[int, int]) -> list[Proof]:
+    """What a lifted text has to pass. Raises Unproved where the program as published cannot be run."""
+    small, whole = Proof(source, *PROOF_SIZES), Proof(source, *sizes)
+    of_the_run = [] if sizes == PROOF_SIZES else [Proof(source, *sizes, CASES_OF_THE_RUN)]
+    try:
+        small.prepare()
+    except Unproved as reason:
         try:
-            proof.prepare()
-        except Unproved as error:
-            reason = reason or str(error)
-        else:
-            return proof, ""
-    return None, reason
+            whole.prepare()
+        except Unproved:
+            raise reason from None
+        return [whole]
+    for proof in of_the_run:
+        proof.prepare()
+    return [small, *of_the_run]
 
 
-def _difference(proof: Proof, source: str, edits: dict[str, list[Edit]], parts: Sequence[str]) -> str | None:
+def _difference(proofs: Sequence[Proof], source: str, edits: dict[str, list[Edit]], parts: Sequence[str]) -> str | None:
     """Why the program with these parts lifted is not the same, or None."""
     try:
-        proof.check(_applied(source, edits, parts))
+        for proof in proofs:
+            proof.check(_applied(source, edits, parts))
     except (Unliftable, Unproved) as reason:
         return str(reason)
     return None

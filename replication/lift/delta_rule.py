@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 
-from replication.lift.rewriting import Edit, Unliftable, loops_over, narrows, span, text
+from replication.lift.rewriting import Edit, Unliftable, changeable, loops_over, narrows, span, text
 
 ARGUMENTS = ("q", "k", "v", "beta")
 CHUNK = "chunk_size"
@@ -23,7 +23,7 @@ def rewrite(tree: ast.Module, source: str) -> list[Edit]:
     """The edits that make the function a call of `_lifted.delta_rule`; none where there is no such function.
 
     Raises:
-        Unliftable: there are several, or one with other arguments.
+        Unliftable: there are several, or one with other arguments, or one that depends on more than these.
     """
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _solves_by_rows(node)]
     if not functions:
@@ -31,6 +31,8 @@ def rewrite(tree: ast.Module, source: str) -> list[Edit]:
     if len(functions) > 1:
         raise Unliftable(f"{len(functions)} functions solve a triangular system by rows")
     function = functions[0]
+    if more := changeable(tree, function):
+        raise Unliftable(f"it depends on or changes {', '.join(more)}")
     start, end = span(source, function)
     indent = " " * function.col_offset
     body = f"{indent}    return _lifted.delta_rule({', '.join(_call_arguments(function, source))})"

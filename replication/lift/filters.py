@@ -21,6 +21,7 @@ _FROM_CHANNELS = ("0 (1 2) 3 -> 0 3 1 2", "0 1 2 -> 0 2 1")
 _CONVOLUTIONS = ("F.conv1d", "nn.functional.conv1d", "torch.nn.functional.conv1d", "torch.conv1d")
 _MODULES = ("nn.Conv1d", "torch.nn.Conv1d", "Conv1d")
 _PADS = ("F.pad", "nn.functional.pad", "torch.nn.functional.pad")
+_LARGEST = 2000  # nodes of an expression: each use of a name copies what it stands for
 _Bindings = Mapping[str, ast.expr]
 
 
@@ -100,21 +101,22 @@ def _serve(method: ast.FunctionDef, source: str) -> _Served | None:
 
 
 def _bind(statement: ast.stmt, bindings: dict[str, ast.expr]) -> bool:
-    """Note what a statement assigns to local names; False for a statement of another kind."""
-    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
-        bindings[statement.target.id] = _resolve(statement.value, bindings)
+    """Note what a statement assigns to local names; False for one of another kind, or too large to be a filter."""
+    target: ast.expr
+    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        target, value = statement.target, statement.value
     elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0]
-        if isinstance(target, ast.Name):
-            bindings[target.id] = _resolve(statement.value, bindings)
-        elif isinstance(target, ast.Tuple) and ast.unparse(statement.value).endswith(".shape"):
-            for name in stored_names(target):
-                bindings.pop(name, None)
-        else:
-            return False
+        target, value = statement.targets[0], statement.value
     else:
         return False
-    return True
+    if isinstance(target, ast.Name):
+        bindings[target.id] = resolved = _resolve(value, bindings)
+        return sum(1 for _ in ast.walk(resolved)) <= _LARGEST
+    if isinstance(target, ast.Tuple) and ast.unparse(value).endswith(".shape"):
+        for name in stored_names(target):
+            bindings.pop(name, None)
+        return True
+    return False
 
 
 def _filled_list(loop: ast.For, bindings: dict[str, ast.expr]) -> tuple[str, ast.expr] | None:

@@ -15,20 +15,22 @@ from __future__ import annotations
 import ast
 
 from replication.lift.delta_rule import signature
-from replication.lift.rewriting import Edit, Unliftable, loops_over, span
+from replication.lift.rewriting import Edit, Unliftable, changeable, loops_over, span
 
 
 def rewrite(tree: ast.Module, source: str) -> list[Edit]:
     """The edits that make such functions calls of `_lifted.moving_average`; none where there are none.
 
     Raises:
-        Unliftable: a function averages over tokens in a loop, but in another form.
+        Unliftable: a function averages over tokens in a loop, but in another form, or depends on more.
     """
     edits = []
     for function in ast.walk(tree):
         loop = _token_loop(function) if isinstance(function, ast.FunctionDef) else None
         if loop is None or not isinstance(function, ast.FunctionDef):
             continue
+        if more := changeable(tree, function):
+            raise Unliftable(f"it depends on or changes {', '.join(more)}")
         values, gamma = _roles(function, loop)
         given = [values, gamma, *_initial_state(function, (values, gamma))]
         start, end = span(source, function)

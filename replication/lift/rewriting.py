@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -103,3 +105,41 @@ def narrows(tree: ast.AST) -> list[str]:
     """The narrow floating-point types that a program names in its code, as written there."""
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in NARROW]
     return sorted({ast.unparse(node) for node in nodes})
+
+
+def changeable(tree: ast.Module, function: ast.FunctionDef) -> list[str]:
+    """What a function that is to be replaced as a whole may also depend on, or change: a proof sees little of that.
+
+    Variables of the module or of functions around it, other than constants, and attributes that it sets.
+    """
+    nodes = list(ast.walk(function))
+    shared = {name for node in nodes if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
+    read = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    outer = read - (_variables(nodes) - shared) - _fixed(tree) - set(dir(builtins))
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)]
+    return sorted(outer & _variables(ast.walk(tree)) | shared) + [ast.unparse(node) for node in attributes]
+
+
+def _variables(nodes: Iterable[ast.AST]) -> set[str]:
+    """The names that are assigned, and arguments."""
+    return {
+        node.arg if isinstance(node, ast.arg) else node.id
+        for node in nodes
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load))
+    }
+
+
+def _fixed(tree: ast.Module) -> set[str]:
+    """The modules, functions and classes of a program, and the module's names for numbers and texts."""
+    fixed: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            fixed |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            fixed.add(node.name)
+    stores = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant()) if stores.count(name) == 1:
+                fixed.add(name)
+    return fixed

@@ -21,6 +21,7 @@ from replication.initialise import seed_libraries
 from replication.lift import PARTS, adapters, lift, rewritten
 from replication.lift.proof import CASES
 from replication.lift.rewriting import Edit, Unliftable, apply, span, with_import
+from replication.program import names_bfloat16
 
 RULE = '''
 """A mixer with a delta rule of its own."""
@@ -179,6 +180,78 @@ def test_a_wrong_operator_is_caught(source: str, wrong: Wrong, said: str, monkey
     found = lift(source, 32, 2)
     assert found.source == source
     assert re.search(said, found.parts["delta_rule"])
+
+
+SQUARED = "state * (1 if gamma is None else gamma.square()[:, :, None, None])"
+LAYER = ("hidden_size, num_heads):", "hidden_size, num_heads, layer_idx):\n        self.layer = layer_idx")
+UNLUCKY = {
+    "clips what is large": (rule(decayed="state.clamp(-20, 20)"), "output is off by .* 1030 loud tokens"),
+    "forgets after many chunks": (rule(decayed="state * float(n != 100)"), "output is off by .* 1030 loud tokens"),
+    "scales wide heads alone": (
+        PLAIN.replace("size = chunk_size", "size = chunk_size\n    q = q * (0.5 if q.shape[-1] > 40 else 1.0)"),
+        r"output is off by .* \(float64, train, 70 tokens\)",
+    ),
+    "decays otherwise in later layers": (
+        rule("gamma=None, ", ", fade[..., 0] if self.layer else None", SQUARED).replace(*LAYER),
+        "is off by .* 70 nearly equal tokens",
+    ),
+    "decays otherwise after a thousand calls": (
+        rule("gamma=None, ", ", fade[..., 0] if self.calls > 1000 else None", SQUARED),
+        "is off by .* 70 nearly equal tokens",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNLUCKY)
+def test_what_differs_only_where_few_look_is_not_lifted(name: str) -> None:
+    source, said = UNLUCKY[name]
+    found = lift(source, 128, 2)
+    assert re.search(said, found.parts["delta_rule"])
+    assert found.source == source
+
+
+@pytest.mark.parametrize(
+    ("changed", "to", "more"),
+    [
+        ("tokens = q.shape[2]", "tokens = q.shape[2]\n    SEEN.append(tokens)", "SEEN"),
+        ("tokens = q.shape[2]", "tokens = q.shape[2]\n    unit_norm.calls = tokens", "unit_norm.calls"),
+        ("tokens = q.shape[2]", "global TURN\n    TURN = tokens = q.shape[2]\n    q = TURN / tokens * q", "TURN"),
+    ],
+)
+def test_a_function_that_depends_on_more_than_its_arguments_is_not_replaced(changed: str, to: str, more: str) -> None:
+    source = PLAIN.replace("def unit_norm", "EPS = 1e-6\nSEEN, TURN = [], 0\n\ndef unit_norm")
+    source = source.replace("size = chunk_size\n", "size = chunk_size + int(EPS)\n")
+    assert lift(source, 32, 2).parts["delta_rule"] == "lifted"
+    assert lift(source.replace(changed, to), 32, 2).parts["delta_rule"] == f"it depends on or changes {more}"
+
+
+def test_a_program_with_exceptions_of_its_own_at_small_sizes_is_proved_at_those_of_the_run() -> None:
+    refusal = "self.calls = 0\n        if hidden_size < 64: raise TooSmall()"
+    source = PLAIN.replace("self.calls = 0", refusal) + "\nclass TooSmall(Exception): pass\n"
+    assert lift(source, 64, 4).parts["delta_rule"] == "lifted"
+    assert lift(source, 48, 4).parts["delta_rule"] == "the program as published fails: TooSmall: "
+
+
+def test_deep_expressions_and_sums_that_double_cost_no_more_than_their_part() -> None:
+    doubling = "\n".join("        x = x + x" for _ in range(60))
+    large = f"\nclass Large(nn.Module):\n    def forward(self, x):\n{doubling}\n        return F.conv1d(x, x)\n"
+    assert lift(PLAIN + large, 32, 2).parts == {
+        "delta_rule": "lifted",
+        "filters": "a convolution is not recognised as a causal depthwise filter",
+        "moving_average": "absent",
+        "head_gate": "absent",
+    }
+    deep = "def steep(q):\n    for i in range(" + "+".join(["1"] * 900) + ", 2):\n        q[i] = 1\n"
+    found = lift(deep, 32, 2)
+    assert found.source == deep
+    assert found.parts["delta_rule"] == "its expressions are nested too deeply"
+
+
+def test_a_lifted_program_mixes_no_types_where_only_its_inverse_was_rounded() -> None:
+    assert names_bfloat16(ast.parse(ROUNDED))
+    assert not names_bfloat16(ast.parse(lift(ROUNDED, 32, 2).source))
+    elsewhere = ROUNDED.replace("out = out * (1", "out = out.bfloat16() * (1")
+    assert names_bfloat16(ast.parse(rewritten(elsewhere, ["delta_rule"])))
 
 
 def test_a_part_that_fails_stays_as_published_and_the_others_are_lifted(monkeypatch: pytest.MonkeyPatch) -> None:

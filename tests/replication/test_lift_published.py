@@ -1,4 +1,4 @@
-"""Every published program against its lifted self: a slow job, a minute of one core."""
+"""Every published program against its lifted self: a slow job, two minutes of one core."""
 
 from __future__ import annotations
 
