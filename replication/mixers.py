@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from kernels.flops import flop_counter
 from replication.candidate import build_mixer, mix, python_state, restore_python_state
 from replication.exchange import Form, SharedMemory, State, copy_all
 from replication.initialise import construct, seed_libraries
@@ -172,7 +173,7 @@ class Host:
     def count(self, on: bool) -> dict[str, Any]:
         """Start counting floating-point operations, or stop and return them."""
         if on:
-            self._counter = FlopCounterMode(display=False)
+            self._counter = flop_counter(self._device)
             self._counter.__enter__()
             return {}
         assert self._counter is not None

@@ -7,6 +7,7 @@ the parent, which scores them. The parent keeps the validation targets. Where th
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 import time
@@ -16,12 +17,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from kernels.flops import flop_counter
 from replication import compat
 from replication.evaluate import rows_per_pass
 from replication.lift import rewritten
 from replication.model import LanguageModel, build_model
+from replication.program import names_bfloat16
 from replication.record import RunSpec
 from replication.remote import RemoteMixers, Seat
 from replication.settings import typed
@@ -147,7 +149,7 @@ def probe(job: socket.socket, spec: RunSpec, source: str, seat: Seat) -> None:
         model.zero_grad()
 
     mixers.start_counting()
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter(spec.device) as counter:
         step(1)
     flops = (counter.get_total_flops() + mixers.counted()) * scale.batch_size
     began = time.perf_counter()
@@ -169,6 +171,6 @@ def _notes(source: str, device: str) -> list[str]:
     notes = [f"fla: {compat.install(device)}"]
     if compat.torch_compile_is_off() and "torch.compile" in source:
         notes.append("torch.compile decorators run eagerly")
-    if "bfloat16" in source:
+    if names_bfloat16(ast.parse(source)):
         notes.append("products of bfloat16 and float32 matrices, which PyTorch refuses, are taken in float32")
     return notes

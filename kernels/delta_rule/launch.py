@@ -5,11 +5,13 @@ Shapes: B batch, T time, H heads, D features, N chunks, C tokens of a chunk, P =
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import triton.language as tl
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from kernels.arguments import working_dtype
 from kernels.delta_rule import triton as kernels
@@ -65,16 +67,17 @@ def _forward(
     matrix, added, carry = _empty_maps(states, inverse.dtype, log_decay, chunk_decay)
     (_, T, H, D), (P, N, C, _) = q.shape, inverse.shape
     exact = "ieee" if constants["PRECISION"] == "ieee" else "tf32x3"
-    kernels.maps[(P * N,)](
-        k, v, beta, log_decay, inverse, matrix, added, carry, T, H, N,
-        EXACT=exact, num_warps=kernels.warps("maps", D, C), **constants,
-    )  # fmt: skip
     last = final if output_final_state else None
-    _scan(matrix, added, carry, None, states, last, constants["PRECISION"], reverse=False)
-    kernels.outputs[(P * N,)](
-        q, k, v, beta, log_decay, inverse, states, out, scale, T, H, N,
-        num_warps=kernels.warps("outputs", D, C), **constants,
-    )  # fmt: skip
+    with torch.cuda.device_of(q):
+        kernels.maps[(P * N,)](
+            k, v, beta, log_decay, inverse, matrix, added, carry, T, H, N,
+            EXACT=exact, num_warps=kernels.warps("maps", D, C), **constants,
+        )  # fmt: skip
+        _scan(matrix, added, carry, None, states, last, constants["PRECISION"], reverse=False)
+        kernels.outputs[(P * N,)](
+            q, k, v, beta, log_decay, inverse, states, out, scale, T, H, N,
+            num_warps=kernels.warps("outputs", D, C), **constants,
+        )  # fmt: skip
     return out, final, inverse, states
 
 
@@ -101,17 +104,18 @@ def _backward(
     matrix, added, carry = _empty_maps(states, inverse.dtype, log_decay, chunk_decay)
     grad_states = torch.empty_like(states)
     dcarry = None if chunk_decay is None else inverse.new_empty(P, N)
-    kernels.maps_backward[(P * N,)](
-        q, k, beta, log_decay, inverse, grad_out, matrix, added, carry, scale, T, H, N,
-        num_warps=kernels.warps("maps_backward", D, C), **constants,
-    )  # fmt: skip
-    _scan(matrix, added, carry, grad_final, grad_states, None, constants["PRECISION"], reverse=True)
-    kernels.gradients[(P * N,)](
-        q, k, v, beta, log_decay, inverse, states, grad_out, grad_states,
-        dq, dk, dv, dbeta, dlog_decay, dcarry, scale, T, H, N,
-        CARRY=dcarry is not None, ROUNDED=inverse_dtype is not None,
-        num_warps=kernels.warps("gradients", D, C), **constants,
-    )  # fmt: skip
+    with torch.cuda.device_of(q):
+        kernels.maps_backward[(P * N,)](
+            q, k, beta, log_decay, inverse, grad_out, matrix, added, carry, scale, T, H, N,
+            num_warps=kernels.warps("maps_backward", D, C), **constants,
+        )  # fmt: skip
+        _scan(matrix, added, carry, grad_final, grad_states, None, constants["PRECISION"], reverse=True)
+        kernels.gradients[(P * N,)](
+            q, k, v, beta, log_decay, inverse, states, grad_out, grad_states,
+            dq, dk, dv, dbeta, dlog_decay, dcarry, scale, T, H, N,
+            CARRY=dcarry is not None, ROUNDED=inverse_dtype is not None,
+            num_warps=kernels.warps("gradients", D, C), **constants,
+        )  # fmt: skip
     if dcarry is not None:
         dchunk_decay.copy_(dcarry.view(-1, H, N).transpose(1, 2))
     return dq, dk, dv, dbeta, dlog_decay, dchunk_decay
@@ -248,3 +252,21 @@ def _differentiate(ctx: Any, grad_out: Tensor | None, grad_final: Tensor | None,
 
 
 _forward.register_autograd(_differentiate, setup_context=_save)
+
+
+def _products(q: Sequence[int], C: int) -> int:
+    """FLOPs of the form chunk, so that what a model costs does not depend on where it runs."""
+    B, T, H, D = q
+    return 6 * B * T * H * D * (C + D)  # three products within the chunk, three with the state
+
+
+@register_flop_formula(torch.ops.archaudit.delta_rule)
+def _forward_products(*shapes: Any, **more: object) -> int:
+    return _products(shapes[0], shapes[-1])
+
+
+@register_flop_formula(torch.ops.archaudit.delta_rule_backward)
+def _backward_products(*shapes: Any, **more: object) -> int:
+    """Two products for each of the forward pass, and the gradient of the triangular system for V and K."""
+    (B, T, H, D), C = shapes[0], int(shapes[6][-1])
+    return 2 * _products(shapes[0], C) + 4 * int(B * T * H * D) * C

@@ -358,5 +358,5 @@ def _compilations(D: int, C: int, low: bool, gated: bool, rounded: bool, spilled
 COMPILATIONS = (
     *_compilations(32, 32, low=True, gated=True, rounded=False, spilled=32),
     *_compilations(64, 32, low=True, gated=False, rounded=True, spilled=0),
-    *_compilations(32, 32, low=False, gated=False, rounded=True, spilled=192),
+    *_compilations(32, 32, low=False, gated=False, rounded=True, spilled=400),  # by Triton 3.6; by 3.7 it is 160
 )

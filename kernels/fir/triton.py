@@ -20,6 +20,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from kernels.arguments import working_dtype
 from kernels.sm90 import Compilation
@@ -256,6 +257,10 @@ def _taps(filters: Sequence[Tensor], dtype: torch.dtype, block_C: int) -> tuple[
     return tuple(taps), stride
 
 
+def _empty_like(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+
+
 def _channels_last(x_BTC: Tensor) -> Tensor:
     return x_BTC if x_BTC.stride(2) == 1 else x_BTC.contiguous()
 
@@ -314,7 +319,8 @@ def _fir_filter_gradient(x: Tensor, filters: Sequence[Tensor], grads: Sequence[T
         grid = (places * triton.cdiv(C, block["BLOCK_C"]),)
         _filter_gradient_kernel[grid](x, whole, partials, T, C, *strides, WIDTHS=widths, SEGMENT=SEGMENT, **block)
     sums = partial_PWC.sum(0).split(widths)
-    return [sum_WC.t().to(each.dtype).contiguous() for sum_WC, each in zip(sums, filters, strict=True)]
+    # Copied into memory of their own: outputs of an operator must not be views of one another.
+    return [_empty_like(each).copy_(sum_WC.t()) for sum_WC, each in zip(sums, filters, strict=True)]
 
 
 @_fir_filter_gradient.register_fake
@@ -343,6 +349,20 @@ def _gradients(ctx: Any, grads: list[Tensor | None]) -> tuple[Tensor | None, lis
 
 
 _fir.register_autograd(_gradients, setup_context=_keep)
+
+
+def _products(x: Sequence[int], filters: Sequence[Sequence[int]], *others: object, **settings: object) -> int:
+    """FLOPs of one pass: a multiplication and an addition for each input and tap."""
+    B, T, C = x
+    return sum(2 * B * T * C * W for _, W in filters)
+
+
+def _products_of_grads(filters: Sequence[Sequence[int]], grads: Sequence[Sequence[int]], **settings: object) -> int:
+    return _products(grads[0], filters)
+
+
+register_flop_formula([torch.ops.archaudit.fir, torch.ops.archaudit.fir_filter_gradient])(_products)
+register_flop_formula(torch.ops.archaudit.fir_input_gradient)(_products_of_grads)
 
 
 def fir_triton(x_BTC: Tensor, filters: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -52,23 +52,36 @@ class _Factorised(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        h_MD, s_MHS, w1_FE, b1_F, w2_GF = ctx.saved_tensors
-        value, gradient = ACTIVATIONS[ctx.activation]
-        shared_MF = _shared(h_MD, w1_FE, b1_F)
-        D, J = h_MD.shape[1], _together(shared_MF)
-        grad_shared_MF = torch.zeros_like(shared_MF)
-        grad_w1_FE, grad_w2_GF = torch.zeros_like(w1_FE), torch.zeros_like(w2_GF)
-        grad_s = []
-        for s_MJS, grad_MJG in zip(s_MHS.split(J, dim=1), grads[0].split(J, dim=1), strict=True):
-            z_MJF = _first_layer(shared_MF, s_MJS, w1_FE)
-            grad_w2_GF.addmm_(grad_MJG.flatten(0, 1).T, value(z_MJF).flatten(0, 1))
-            grad_z_MJF = gradient(grad_MJG @ w2_GF, z_MJF)
-            grad_s.append(grad_z_MJF @ w1_FE[:, D:])
-            grad_w1_FE[:, D:].addmm_(grad_z_MJF.flatten(0, 1).T, s_MJS.flatten(0, 1))
-            grad_shared_MF += grad_z_MJF.sum(1)
-        grad_w1_FE[:, :D] = grad_shared_MF.T @ h_MD
-        grad_b1_F = None if b1_F is None else grad_shared_MF.sum(0)
-        return grad_shared_MF @ w1_FE[:, :D], torch.cat(grad_s, dim=1), grad_w1_FE, grad_b1_F, grad_w2_GF, None
+        with torch.autocast(grads[0].device.type, enabled=False):  # a caller may be within it
+            return *_gradients(ctx.activation, grads[0], *ctx.saved_tensors), None
+
+
+def _gradients(
+    activation: str,
+    grad_MHG: Tensor,
+    h_MD: Tensor,
+    s_MHS: Tensor,
+    w1_FE: Tensor,
+    b1_F: Tensor | None,
+    w2_GF: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the tensors after `grad_MHG`."""
+    value, gradient = ACTIVATIONS[activation]
+    shared_MF = _shared(h_MD, w1_FE, b1_F)
+    D, J = h_MD.shape[1], _together(shared_MF)
+    grad_shared_MF = torch.zeros_like(shared_MF)
+    grad_w1_FE, grad_w2_GF = torch.zeros_like(w1_FE), torch.zeros_like(w2_GF)
+    grad_s = []
+    for s_MJS, grad_MJG in zip(s_MHS.split(J, dim=1), grad_MHG.split(J, dim=1), strict=True):
+        z_MJF = _first_layer(shared_MF, s_MJS, w1_FE)
+        grad_w2_GF.addmm_(grad_MJG.flatten(0, 1).T, value(z_MJF).flatten(0, 1))
+        grad_z_MJF = gradient(grad_MJG @ w2_GF, z_MJF)
+        grad_s.append(grad_z_MJF @ w1_FE[:, D:])
+        grad_w1_FE[:, D:].addmm_(grad_z_MJF.flatten(0, 1).T, s_MJS.flatten(0, 1))
+        grad_shared_MF += grad_z_MJF.sum(1)
+    grad_w1_FE[:, :D] = grad_shared_MF.T @ h_MD
+    grad_b1_F = None if b1_F is None else grad_shared_MF.sum(0)
+    return grad_shared_MF @ w1_FE[:, :D], torch.cat(grad_s, dim=1), grad_w1_FE, grad_b1_F, grad_w2_GF
 
 
 def _together(shared_MF: Tensor) -> int:

@@ -11,12 +11,14 @@ each of its TOKENS and of P heads, where P is H rounded up to a power of two; SP
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from kernels.arguments import working_dtype
 from kernels.sm90 import Compilation
@@ -207,7 +209,8 @@ def _launch(
 def _gate(h_BTD: Tensor, s_BTHS: Tensor, w1_FE: Tensor, b1_F: Tensor | None, w2_GF: Tensor, activation: str) -> Tensor:
     launch = _launch(_FORWARD, h_BTD, s_BTHS, w1_FE, b1_F, w2_GF, activation)
     out_BTHG = torch.empty(*s_BTHS.shape[:3], w2_GF.shape[0], dtype=h_BTD.dtype, device=h_BTD.device)
-    _forward_kernel[(launch.tiles,)](*launch.inputs, out_BTHG, *launch.sizes, **launch.options)
+    with torch.cuda.device_of(h_BTD):
+        _forward_kernel[(launch.tiles,)](*launch.inputs, out_BTHG, *launch.sizes, **launch.options)
     return out_BTHG
 
 
@@ -234,9 +237,11 @@ def _gate_backward(
     sums = {**like, "dtype": working_dtype(h_BTD)}
     grad_shared_MF, grad_s_BTHS = torch.empty(M, F, **like), torch.empty(s_BTHS.shape, **like)
     parts = [torch.empty(launch.tiles, *shape, **sums) for shape in ((F, S), (G, F), (F,))]
-    _backward_kernel[(launch.tiles,)](
-        grad_BTHG.contiguous(), *launch.inputs, grad_shared_MF, grad_s_BTHS, *parts, *launch.sizes, **launch.options
-    )
+    made = grad_shared_MF, grad_s_BTHS, *parts
+    with torch.cuda.device_of(h_BTD):
+        _backward_kernel[(launch.tiles,)](
+            grad_BTHG.contiguous(), *launch.inputs, *made, *launch.sizes, **launch.options
+        )
     grad_w1_FS, grad_w2_GF, grad_b1_F = (part.sum(0).to(h_BTD.dtype) for part in parts)
     grad_w1_FE = torch.cat([grad_shared_MF.T @ launch.hidden, grad_w1_FS], dim=1)
     grad_h_BTD = (grad_shared_MF @ w1_FE[:, :D]).view(h_BTD.shape)
@@ -264,11 +269,26 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, grad_BTHG: Tensor) -> tuple[Tensor | None, ...]:
-    *grads, grad_b1_F, grad_w2_GF = _gate_backward(grad_BTHG, *ctx.saved_tensors, ctx.activation)
+    with torch.autocast(grad_BTHG.device.type, enabled=False):  # a caller may be within it
+        *grads, grad_b1_F, grad_w2_GF = _gate_backward(grad_BTHG, *ctx.saved_tensors, ctx.activation)
     return *grads, (grad_b1_F if ctx.needs_input_grad[3] else None), grad_w2_GF, None
 
 
 _gate.register_autograd(_differentiate, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.archaudit.head_gate)
+def _forward_products(h: Sequence[int], s: Sequence[int], *weights: Any, **more: object) -> int:
+    """FLOPs of the factorised products: the hidden states' once a token, the others once a head."""
+    (B, T, D), (H, S), (G, F) = h, s[2:], weights[2]
+    return 2 * B * T * int(F) * (D + H * (S + int(G)))
+
+
+@register_flop_formula(torch.ops.archaudit.head_gate_backward)
+def _backward_products(grad: object, h: Sequence[int], s: Sequence[int], *weights: Any, **more: object) -> int:
+    """Two products for each of the forward pass, and the first layer once more."""
+    (B, T, D), (H, S), F = h, s[2:], int(weights[0][0])
+    return 2 * _forward_products(h, s, *weights) + 2 * B * T * F * (D + H * S)
 
 
 def _compilation(backward: bool, kind: str, precision: str, S: int) -> Compilation:

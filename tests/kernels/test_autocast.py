@@ -54,3 +54,17 @@ def test_the_head_gate_computes_in_the_dtype_of_autocast_as_the_two_layers_would
     assert found["w1"].dtype == torch.float32
     for each, exact in [(output.float(), plain), *((found[name], gradients[name]) for name in gradients)]:
         assert 0 < torch.linalg.vector_norm(each - exact) < 0.03 * torch.linalg.vector_norm(exact)
+
+
+@pytest.mark.parametrize("backend", ["chunk", "triton"])
+def test_the_gradients_of_the_head_gate_ignore_autocast_around_the_backward_pass(backend):
+    if backend == "triton":
+        pytest.importorskip("triton")
+    found = []
+    for within in (False, True):
+        t = tensors()
+        loss = head_gate(t["x"], t["s"], t["w1"], t["b1"], t["w2"], t["b2"], backend=backend).square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=within):
+            loss.backward()
+        found.append([t[name].grad for name in ("x", "s", "w1", "b1", "w2", "b2")])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
