@@ -1,6 +1,7 @@
 """`python -m replication [overrides]`: measure what conf/replicate.yaml plans, into the ledger.
 
-`python -m replication lift [overrides]` tells which parts of the published programs are lifted (replication/lifts.py).
+`python -m replication lift [overrides]` tells which parts of the published programs are lifted; with `time=true`, how
+much faster a training step is then (replication/lifts.py).
 `python -m replication bench --out FOLDER` times operators and training steps instead (replication/bench/).
 """
 

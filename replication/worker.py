@@ -3,8 +3,8 @@
 `python -m replication.worker FD` starts a warm process that has PyTorch loaded and forks one child a job, so that a
 job starts in milliseconds. A child confines itself before it is told anything of a candidate, and then plays one part:
 a trainer (replication/trainer.py), a host of a candidate's mixers (replication/mixers.py), or a subject of the
-examiner (replication/subject.py); or it tells which parts of a program can be lifted (replication/lift/). An exception
-that nothing catches is answered by the child's excepthook.
+examiner (replication/subject.py); or it tells which parts of a program can be lifted (replication/lift/) and what that
+gives (replication/lift_time.py). An exception that nothing catches is answered by the child's excepthook.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ import kernels
 from replication import compat, mixers, trainer
 from replication.containment import Access, ContainmentSettings, confine
 from replication.lift import lift
+from replication.lift_time import time_lifting
 from replication.program import ALLOWED_IMPORTS, SOURCE_NAME, CandidateError
+from replication.record import RunSpec
 from replication.remote import MixerFailed, MixerGone
 from replication.settings import typed
 from replication.subject import Subject, attend
@@ -137,6 +139,11 @@ def answer(job: socket.socket, memory: int) -> None:
         compat.install(device)
         told = lift(header["source"], header["hidden_size"], header["num_heads"]).parts
         send(job, {"kind": "lift", "lifted": told})
+    elif header["kind"] == "time":
+        compat.install(device)
+        spec = typed(RunSpec, header["spec"], "time.spec")
+        torch.set_float32_matmul_precision(spec.scale.matmul_precision)
+        send(job, {"kind": "time", **time_lifting(header["source"], spec)})
     else:
         trainer.attend(job, header, arrays)
 

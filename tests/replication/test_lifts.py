@@ -18,7 +18,7 @@ from replication.configure import compose
 from replication.lift import PARTS, lift
 from replication.lifts import table, try_all, try_one
 from replication.provenance import NUMERIC_SOURCES, ROOT
-from replication.settings import typed
+from replication.settings import InputError, typed
 from replication.wire import WireError
 
 # One causal filter as programs write them.
@@ -185,3 +185,36 @@ def test_a_docstring_that_python_has_to_escape_does_not_keep_a_program_as_writte
 def test_a_record_with_lifted_parts_is_read_as_it_was_written(rig: Any) -> None:
     record, _ = rig.measure(PLAIN, lift=True)
     assert type(record).from_json(record.to_json(), "here") == record
+
+
+def test_a_program_whose_answer_is_no_time_has_no_time(rig: Any) -> None:
+    told = {"kind": "time", "lifted": dict.fromkeys(PARTS, "absent"), "published": 1.0, "after": 1.0, "shares": {}}
+    assert lifts._times(told).row["ratio"] == "1.000"
+    wrongs: list[dict[str, Any]] = [{"published": 0.0}, {"after": "fast"}, {"shares": []}, {"shares": {"filters": 0.1}}]
+    for wrong in (*wrongs, {"lifted": {}}):
+        with pytest.raises(lifts._Unanswered):
+            lifts._times(told | wrong)
+
+
+def test_the_command_writes_the_times_of_a_gallery(
+    rig: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = PLAIN.replace("LOADED[0] += 1", "raise ValueError('broken')")
+    programs = {i: rig.candidate(source, name) for i, source, name in ((7, PLAIN, "seven"), (3, broken, "three"))}
+    monkeypatch.setattr(lifts, "load_gallery", lambda _: programs)
+    lifts.run_lift([f"paths.results={tmp_path}", "engine.processes=1", "scale=smoke", "time=true"])
+    three, seven = csv.DictReader((tmp_path / "lift_time.csv").open())
+    assert list(seven) == list(lifts.TIME_COLUMNS)
+    assert (three["published_ms"], three["ratio"]) == ("", "")
+    assert "ValueError: broken" in three["error"]
+    assert (seven["index"], seven["scale"], seven["error"]) == ("7", "smoke", "")
+    assert float(seven["ratio"]) == pytest.approx(float(seven["published_ms"]) / float(seven["lifted_ms"]), rel=0.1)
+    assert float(seven["share_filters"]) > 0
+    assert seven["share_delta_rule"] == ""
+    assert "1 programs at smoke" in capsys.readouterr().out
+    assert not (tmp_path / "lift.csv").exists()
+
+
+def test_times_are_asked_for_with_true_or_false() -> None:
+    with pytest.raises(InputError, match="time: true or false, got maybe"):
+        lifts.run_lift(["time=maybe"])
