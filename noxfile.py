@@ -89,8 +89,9 @@ def calibrate(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """Run the test suite (20 min); GPU kernels are proved by Triton's interpreter."""
-    session.run(environment(session, "dev,triton"), "-m", "pytest", *session.posargs, external=True)
+    """Run the test suite in two processes (20 min); GPU kernels are proved by Triton's interpreter."""
+    pytest = ["-m", "pytest", "--numprocesses=2", "--dist=worksteal"]
+    session.run(environment(session, "dev,triton"), *pytest, *session.posargs, external=True)
 
 
 @nox.session(venv_backend="none")
