@@ -24,6 +24,7 @@ Row = dict[str, str | float | int | None]
 Call = Callable[[], object]
 CACHE_BYTES = 60 * 2**20  # L2 of an H200; smaller elsewhere
 MOST_SETS = 8
+_captured: list[object] = []  # graphs whose capture broke off: the allocator still refers to them
 _SHORT = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
 
 
@@ -75,9 +76,12 @@ class Clock:
                 call()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        _captured.append(graph)
+        # The outer context: a capture that breaks off leaves its stream as the current one.
+        with torch.cuda.stream(side), torch.cuda.graph(graph, stream=side):
             for call in calls:
                 call()
+        _captured.pop()
         for _ in range(2):
             graph.replay()
         torch.cuda.synchronize()

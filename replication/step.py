@@ -129,17 +129,18 @@ class EagerStep:
         device = next(self._model.parameters()).device
         _begin(self._mixers, self._optimiser, self._spec, index)
         batches = _micro_batches(self._spec, tokens, index)
-        total = 0.0
+        found = []
         for inputs_BT, targets_BT in batches:
             loss, auxiliary = _losses(self._model, inputs_BT.to(device), targets_BT.to(device))
             ((loss + auxiliary) / len(batches)).backward()
-            total += loss.item() / len(batches)
-        norm = nn.utils.clip_grad_norm_(self._model.parameters(), self._spec.optimiser.gradient_clip)
-        if not math.isfinite(norm.item()):  # clipping would hide it: it sets all finite gradients to 0
+            found.append(loss.detach())
+        found.append(nn.utils.clip_grad_norm_(self._model.parameters(), self._spec.optimiser.gradient_clip))
+        *losses, norm = torch.stack(found).tolist()  # read at once: a GPU would stand still for each
+        if not math.isfinite(norm):  # clipping would hide it: it sets all finite gradients to 0
             return math.inf
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        return total
+        return _mean(losses)
 
 
 class GraphStep:
@@ -200,10 +201,7 @@ class GraphStep:
         if self._loss is not None:
             return self._loss
         *losses, norm = self._report.tolist()
-        total = 0.0
-        for loss in losses:
-            total += loss / len(losses)
-        return total if math.isfinite(norm) else math.inf
+        return _mean(losses) if math.isfinite(norm) else math.inf
 
     def _begin(self, tokens: np.ndarray, index: int) -> None:
         _begin(self._mixers, self._optimiser, self._spec, index)
@@ -385,6 +383,13 @@ def _losses(model: nn.Module, inputs_BT: torch.Tensor, targets_BT: torch.Tensor)
     """Cross-entropy in nats per token, and the auxiliary loss."""
     logits_BTV, auxiliary = model(inputs_BT)
     return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten()), auxiliary
+
+
+def _mean(losses: list[float]) -> float:
+    total = 0.0  # not by `sum`, which rounds otherwise from Python 3.12 on
+    for loss in losses:
+        total += loss / len(losses)
+    return total
 
 
 def _first_line(error: RuntimeError) -> str:

@@ -14,11 +14,12 @@ from audit.wording import number, plural
 
 OUTCOMES = ("met", "not met", "not measured")
 _KEYS = ["machine", "name", "size", "shape"]
+_ALIKE = [*_KEYS, "dtype", "batch"]  # what two forms must share to be compared
 METHOD = (
     "Ratio of two forms of the same work in one run on one machine, by medians of repeats; its ends are the worst and "
     "the best that the quartiles allow. Over several shapes of an operator the worst counts; over programs, the median "
     "ratio with an interval from their order. Met where even the lower end reaches the target. No row counts whose "
-    "result differs from the reference."
+    "result differs from the reference; where an operator lacks one of its shapes, its target counts as not measured."
 )
 
 
@@ -29,22 +30,15 @@ def audit(frame: pd.DataFrame, baselines: Sequence[str], cfg: BenchAuditSettings
         frame: rows of the bench (`replication.bench.table.COLUMNS`), and `machine`.
         baselines: names of the programs that are not published ones.
     """
-    return [_finding(target, ratios(frame, target, baselines), cfg) for target in cfg.targets]
+    return [_finding(target, frame, baselines, cfg) for target in cfg.targets]
 
 
 def ratios(frame: pd.DataFrame, target: Target, baselines: Sequence[str]) -> pd.DataFrame:
     """machine, name, size, shape, ratio, low, high of every row in which both forms of a target were measured."""
-    rows = frame[(frame["kind"] == target.kind) & (frame["device"] == target.device) & (frame["status"] == "ok")]
-    if target.kind == "operator":
-        # As whole words: D32 is not D320.
-        wanted = rows["shape"].map(lambda shape: f" {target.shape} " in f" {shape} " if target.shape else True)
-        rows = rows[(rows["name"] == target.what) & wanted.astype(bool)]
-    elif target.what == "programs":
-        rows = rows[(rows["size"] == target.shape) & ~rows["name"].isin(list(baselines))]
-    else:
-        rows = rows[(rows["size"] == target.shape) & (rows["name"] == target.what)]
+    rows = _rows(frame, target, baselines)
+    rows = rows[rows["status"] == "ok"]
     slow, fast = (rows[rows["form"] == form] for form in (target.slow, target.fast))
-    both = slow.merge(fast, on=_KEYS, suffixes=("_slow", "_fast"))
+    both = slow.merge(fast, on=_ALIKE, suffixes=("_slow", "_fast"))
     if target.measure == "saved_bytes":
         ratio = both["saved_bytes_slow"] / both["saved_bytes_fast"]
         return both[_KEYS].assign(ratio=ratio, low=ratio, high=ratio)
@@ -55,10 +49,28 @@ def ratios(frame: pd.DataFrame, target: Target, baselines: Sequence[str]) -> pd.
     )
 
 
-def summarised(found: pd.DataFrame, target: Target, cfg: BenchAuditSettings) -> tuple[float, float, float] | None:
-    """Ratio and its ends over all rows of a target; None where too few were measured."""
+def _rows(frame: pd.DataFrame, target: Target, baselines: Sequence[str]) -> pd.DataFrame:
+    """The rows of what a target is about, in its two forms, measured or not."""
+    forms = frame["form"].isin([target.slow, target.fast])
+    rows = frame[(frame["kind"] == target.kind) & (frame["device"] == target.device) & forms]
+    if target.kind == "operator":
+        # As whole words: D32 is not D320.
+        wanted = rows["shape"].map(lambda shape: f" {target.shape} " in f" {shape} " if target.shape else True)
+        return rows[(rows["name"] == target.what) & wanted.astype(bool)]
+    if target.what == "programs":
+        return rows[(rows["size"] == target.shape) & ~rows["name"].isin(list(baselines))]
+    return rows[(rows["size"] == target.shape) & (rows["name"] == target.what)]
+
+
+def summarised(
+    found: pd.DataFrame, lacking: int, target: Target, cfg: BenchAuditSettings
+) -> tuple[float, float, float] | None:
+    """Ratio and its ends over all rows of a target; None where too few were measured.
+
+    lacking: shapes or programs without a ratio. The worst of the others need not be the worst.
+    """
     needed = cfg.least_programs if target.what == "programs" else 1
-    if len(found) < needed:
+    if len(found) < needed or (lacking and target.over == "worst"):
         return None
     if target.over == "worst":
         worst = found.loc[found["low"].idxmin()]
@@ -84,16 +96,20 @@ def outcome(summary: tuple[float, float, float] | None, target: Target) -> str:
     return "met" if summary[1] >= target.at_least else "not met"
 
 
-def _finding(target: Target, found: pd.DataFrame, cfg: BenchAuditSettings) -> Finding:
-    summary = summarised(found, target, cfg)
+def _finding(target: Target, frame: pd.DataFrame, baselines: Sequence[str], cfg: BenchAuditSettings) -> Finding:
+    found = ratios(frame, target, baselines)
+    lacking = len(_rows(frame, target, baselines)[_KEYS].drop_duplicates()) - len(found)
+    summary = summarised(found, lacking, target, cfg)
     judged = outcome(summary, target)
     least = f"{target.at_least:g} times"
     if summary is None:
         hardware = "a GPU" if target.device == "cuda" else "a CPU"
         answer = f"{target.words}: not measured; it takes {hardware} and rows of both forms. The target is {least}."
+        answer += f" Without a ratio: {lacking} of {lacking + len(found)}." if lacking else ""
     else:
         spread = "" if summary[1] == summary[2] else f" ({number(summary[1], 2)} to {number(summary[2], 2)})"
-        answer = f"{target.words}: {number(summary[0], 2)} times{spread} over {plural(len(found), 'row')}; "
+        answer = f"{target.words}: {number(summary[0], 2)} times{spread} over {plural(len(found), 'row')}"
+        answer += f" ({lacking} more without a ratio); " if lacking else "; "
         answer += f"the target is {least}: {judged}."
     return Finding(
         id=f"bench.{target.name}",
@@ -107,6 +123,7 @@ def _finding(target: Target, found: pd.DataFrame, cfg: BenchAuditSettings) -> Fi
         tables=["bench", "ratios"],
         details={
             "outcome": judged,
+            "lacking": lacking,
             "at_least": target.at_least,
             "low": None if summary is None else summary[1],
             "high": None if summary is None else summary[2],

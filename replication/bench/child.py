@@ -76,16 +76,21 @@ class Child:
         from replication.bench import steps
 
         layers = self._confine() if self.device.type == "cpu" else "off: compiling needs processes of its own"
-        compat.install(self.job["device"])
+        served = compat.install(self.job["device"])
         batch = self.job["batch"]
         scale = typed(Scale, self.job["scale"] | {"batch_size": batch, "micro_batch_size": batch}, "scale")
         same = {name: self.job[name] for name in ("seed", "vocab_size", "tokens", "device", "precision", "threads")}
         optimiser = typed(Optimiser, self.job["optimiser"], "optimiser")
         for group in self.job["groups"]:
+            lacking = [form for form in group if steps.lacks_fla(
+                form, imports_fla=self.job["imports_fla"], device=self.job["device"], served=served)]  # fmt: skip
+            if lacking:
+                yield [{"form": form, "status": "refused", "reason": "fla cannot be imported"} for form in group]
+                continue
             trainings, checks = {}, {}
             for form in group:
                 source = self.job["lifted" if steps.FORMS[form].lifted else "source"]
-                trainings[form] = steps.Training(source, form, scale, optimiser, **same)
+                trainings[form] = steps.Training(source, form, scale, optimiser, served=served, **same)
                 checks[form] = trainings[form].check()
                 for _ in range(self.job["warmup"]):
                     trainings[form].step()

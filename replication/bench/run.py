@@ -147,7 +147,8 @@ class _Run:
         groups: list[list[str]] = [list(forms)] if together else [[form] for form in forms]
         job = self._job(
             f"step {scale.name} {program.name}", "step", groups, one.calls,
-            source=program.source, lifted=lifted, scale=dataclasses.asdict(scale),
+            source=program.source, lifted=lifted, imports_fla=program in self._programs,
+            scale=dataclasses.asdict(scale),
             batch=min(one.batch, 2) if self._dry else one.batch,
             refused=[{"form": form, "status": "refused", "reason": self._refused[program.name]} for form in refused],
             precision=one.precision, seed=settings.seed, tokens=settings.tokens,

@@ -44,6 +44,16 @@ FORMS = {
 }
 
 
+def lacks_fla(form: str, *, imports_fla: bool, device: str, served: str) -> bool:
+    """Whether a form on a GPU would not be what its name says, since stand-ins serve in place of the real fla.
+
+    imports_fla: whether the program does, as published ones do. served: what `compat.install` returned.
+    """
+    if device != "cuda" or served != compat.STAND_INS:
+        return False
+    return form == "fla" or (imports_fla and not FORMS[form].lifted)
+
+
 class _InBfloat16(nn.Module):
     """A mixer that is handed bfloat16, as within a model of that type."""
 
@@ -72,9 +82,9 @@ class Training:
 
     def __init__(
         self, source: str, form: str, scale: Scale, optimiser: Optimiser, *, seed: int, vocab_size: int,
-        tokens: int, device: str, precision: Precision, threads: int,
+        tokens: int, device: str, precision: Precision, threads: int, served: str,
     ) -> None:  # fmt: skip
-        self._variant, self._device = FORMS[form], device
+        self._variant, self._device, self._served = FORMS[form], device, served
         self._spec = _spec(source, scale, optimiser, seed=seed, vocab_size=vocab_size, device=device, threads=threads)
         torch.set_float32_matmul_precision(scale.matmul_precision)
         self._tokens = np.random.default_rng(seed).integers(vocab_size, size=tokens).astype(np.uint16)
@@ -132,7 +142,7 @@ class Training:
     def notes(self) -> str:
         """What the step runner had to say, and which fla serves."""
         told = () if self._step is None else self._step.notes
-        return "; ".join([f"fla: {compat.serving(self._device)}", *told])
+        return "; ".join([f"fla: {self._served}", *told])
 
     @contextlib.contextmanager
     def _order(self) -> Iterator[None]:

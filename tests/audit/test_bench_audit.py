@@ -216,3 +216,26 @@ def test_a_kept_measurement_of_a_gpu_stands_beside_ones_own(tmp_path, cfg):
 def test_a_missing_table_is_said_in_one_line(tmp_path):
     with pytest.raises(InputError, match=r"bench\.csv"):
         run_session(tmp_path)
+
+
+@pytest.mark.parametrize("status", ["wrong", "out of memory", "not reached"])
+def test_where_one_shape_of_an_operator_has_no_ratio_the_worst_of_the_others_is_none(cfg, status):
+    shapes = [row("operator", "head_gate", form, s, shape=f"D{d}", saved_bytes=1) for d in (256, 1024)
+              for form, s in (("eager", 9.0), ("ours", 1.0))]  # fmt: skip
+    assert found(cfg, shapes)["gate_time"].details["outcome"] == "met"
+    judged = found(cfg, [*shapes[:3], shapes[3] | {"status": status, "seconds": None}])["gate_time"]
+    assert (judged.details["outcome"], judged.estimate, judged.details["lacking"]) == ("not measured", None, 1)
+    assert "Without a ratio: 1 of 2." in judged.answer
+
+
+def test_programs_without_a_ratio_are_told(cfg):
+    rows = [*programs(1.9, 1.0), row("step", "program_x", "published", 1.0, size="final")]
+    assert "over 10 rows (1 more without a ratio); the target" in found(cfg, rows)["step_published"].answer
+
+
+def test_forms_of_another_batch_or_number_format_are_not_compared(cfg):
+    slow, fast = programs(1.9, 1.0, count=1)
+    target = next(each for each in cfg.targets if each.name == "step_published")
+    assert len(ratios(frame_of([slow | {"batch": 2}, fast | {"batch": 2}]), target, BASELINES)) == 1
+    assert ratios(frame_of([slow | {"batch": 2}, fast | {"batch": 1}]), target, BASELINES).empty
+    assert ratios(frame_of([slow, fast | {"dtype": "float32"}]), target, BASELINES).empty

@@ -13,7 +13,7 @@ from replication.bench import run as bench_run
 from replication.bench.command import run_command
 from replication.bench.run import run_bench
 from replication.bench.settings import read_settings
-from replication.bench.steps import FORMS, Training
+from replication.bench.steps import FORMS, Training, lacks_fla
 from replication.bench.table import TIMES, read_files
 from replication.candidate import read_candidate
 from replication.plan import BASELINES
@@ -24,7 +24,7 @@ SOURCE = read_candidate(BASELINES / "delta_net.py", "baseline").source
 
 def training(form="ours", precision="float32", **more):
     same = {"seed": 1, "vocab_size": 64, "tokens": 2000, "device": "cpu", "precision": precision, "threads": 1}
-    return Training(SOURCE, form, SCALE, OPTIMISER, **(same | more))
+    return Training(SOURCE, form, SCALE, OPTIMISER, **({"served": "stand-ins"} | same | more))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -102,3 +102,12 @@ def test_the_command_refuses_an_unknown_argument_with_exit_code_2(tmp_path):
     with pytest.raises(SystemExit) as ended:
         run_command(["--out", str(tmp_path), "--fast"])
     assert ended.value.code == 2
+
+
+def test_stand_ins_for_fla_on_a_gpu_are_not_called_as_published_nor_fla():
+    def lacking(imports_fla, device="cuda", served="stand-ins"):
+        return {form for form in FORMS if lacks_fla(form, imports_fla=imports_fla, device=device, served=served)}
+
+    assert lacking(True) == {"published", "compiled", "fla"}
+    assert lacking(False) == {"fla"}
+    assert lacking(True, served="fla 0.6.0") == lacking(True, device="cpu") == set()
