@@ -13,6 +13,7 @@ from audit.bench.audit import METHOD, ceiling, with_shares
 from audit.bench.figures import roofline
 from audit.finding import Finding
 from audit.wording import plural
+from replication.seeds import fastest_together
 
 Source = Mapping[str, Any]  # bench.json
 
@@ -51,8 +52,27 @@ def page(frame: pd.DataFrame, sources: Sequence[Source], findings: Sequence[Find
         "warnings": _warnings(sources),
         "lost": [f"{plural(count, 'row')} {status}" for status, count in lost["status"].value_counts().items()],
         "method": METHOD,
+        "together": together(frame),
         "machines": [_machine(source) for source in sources],
     }
+
+
+def together(frame: pd.DataFrame) -> list[str]:
+    """A sentence for each program of which several seeds were trained at once: how many of them still pay."""
+    alone = frame[(frame["kind"] == "step") & (frame["status"] == "ok") & frame["form"].str.fullmatch(r"ours(_x\d+)?")]
+    said = []
+    for (machine, name, size), rows in alone.groupby(["machine", "name", "size"], sort=True):
+        times = {
+            int(form.partition("_x")[2] or 1): float(s) for form, s in zip(rows["form"], rows["seconds"], strict=True)
+        }
+        if len(times) < 2 or 1 not in times:
+            continue
+        best = fastest_together({count: count * seconds for count, seconds in times.items()})
+        gain = f"{times[1] / times[best]:.2f} times as fast as one alone" if best > 1 else "more at once gain nothing"
+        said.append(
+            f"{name} at {size} on {machine}: {plural(best, 'seed')} at once, {gain}; up to {max(times)} were tried."
+        )
+    return said
 
 
 def verdict(findings: Sequence[Finding]) -> str:

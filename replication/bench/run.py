@@ -19,6 +19,7 @@ import torch
 from kernels.bench_cases import Profile, cases
 from replication.bench.jobs import CEILINGS, Job, run_jobs
 from replication.bench.settings import BenchSettings, DeviceSettings, Repeats, StepSettings, read_group, read_scale
+from replication.bench.steps import FORMS
 from replication.bench.table import checked_row, compared, table
 from replication.candidate import Candidate, read_candidate
 from replication.provenance import ROOT, code_commit, cpu_name
@@ -28,7 +29,7 @@ from replication.record import Scale
 Tell = Callable[[str], None]
 PACKAGES = ("torch", "triton", "flash-linear-attention", "fla-core", "numpy", "einops")
 LIFT_SECONDS = 120.0
-NEEDS_LIFT = ("fla", "ours", "ours_eager")
+NEEDS_LIFT = tuple(form for form, variant in FORMS.items() if variant.lifted)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from replication.record import Optimiser, Scale
 from replication.settings import InputError, require, typed
 
 Precision = Literal["bfloat16", "float32"]
-StepForm = Literal["published", "compiled", "fla", "ours", "ours_eager"]
+StepForm = Literal["published", "compiled", "fla", "ours", "ours_eager", "ours_x2", "ours_x4", "ours_x8"]
 CONF = ROOT / "conf"
 
 

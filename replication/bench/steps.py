@@ -18,21 +18,23 @@ from kernels.backends import auto_order
 from replication import compat
 from replication.bench.settings import Precision
 from replication.mixers import Mixers, build_mixers
-from replication.model import LanguageModel, build_model
+from replication.model import build_model
 from replication.provenance import code_sha256
 from replication.record import CorpusRef, Optimiser, RunSpec, Scale
-from replication.step import EagerStep, Step, make_step
+from replication.seeds import SeedGroup
+from replication.step import EagerStep, make_step
 from replication.train import make_optimiser
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """How a form runs a program. order: of the kernels' backends; None: as they choose."""
+    """How a form runs a program. order: of the kernels' backends; None: as they choose. seeds: trained at once."""
 
     lifted: bool
     order: tuple[str, ...] | None
     compiled: bool
     graph: bool
+    seeds: int = 1
 
 
 FORMS = {
@@ -41,6 +43,7 @@ FORMS = {
     "fla": Variant(lifted=True, order=("fla", "chunk"), compiled=True, graph=False),
     "ours": Variant(lifted=True, order=None, compiled=False, graph=True),
     "ours_eager": Variant(lifted=True, order=None, compiled=False, graph=False),
+    **{f"ours_x{n}": Variant(lifted=True, order=None, compiled=False, graph=True, seeds=n) for n in (2, 4, 8)},
 }
 
 
@@ -68,13 +71,31 @@ class _InBfloat16(nn.Module):
 class _Autocast(nn.Module):
     """A model under autocast to bfloat16. Weights are cast anew each time: a captured graph must not keep a cast."""
 
-    def __init__(self, model: LanguageModel, device: str) -> None:
+    def __init__(self, model: nn.Module, device: str) -> None:
         super().__init__()
         self.model, self._device = model, device
 
     def forward(self, tokens_BT: Tensor) -> Any:
         with torch.autocast(self._device, torch.bfloat16, cache_enabled=False):
             return self.model(tokens_BT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    """The model of one seed."""
+
+    spec: RunSpec
+    mixers: Mixers
+    model: nn.Module  # takes and returns what a LanguageModel does
+
+    @classmethod
+    def build(cls, source: str, scale: Scale, spec: RunSpec, precision: Precision) -> _Member:
+        mixers = build_mixers(source, scale, spec.seed)
+        layers = [_InBfloat16(mixer) if precision == "bfloat16" else mixer for mixer in mixers.layers()]
+        model: nn.Module = build_model(layers, scale, spec.corpus.vocab_size, spec.seed).to(spec.device)
+        if precision == "bfloat16":
+            model = _Autocast(model, spec.device)
+        return cls(spec=spec, mixers=mixers, model=model)
 
 
 class Training:
@@ -85,63 +106,66 @@ class Training:
         tokens: int, device: str, precision: Precision, threads: int, served: str,
     ) -> None:  # fmt: skip
         self._variant, self._device, self._served = FORMS[form], device, served
-        self._spec = _spec(source, scale, optimiser, seed=seed, vocab_size=vocab_size, device=device, threads=threads)
         torch.set_float32_matmul_precision(scale.matmul_precision)
         self._tokens = np.random.default_rng(seed).integers(vocab_size, size=tokens).astype(np.uint16)
-        self._mixers: Mixers = build_mixers(source, scale, seed)
-        layers = [_InBfloat16(mixer) if precision == "bfloat16" else mixer for mixer in self._mixers.layers()]
-        model: nn.Module = build_model(layers, scale, vocab_size, seed).to(device)
+
+        def member(seed: int) -> _Member:
+            spec = _spec(source, scale, optimiser, seed=seed, vocab_size=vocab_size, device=device, threads=threads)
+            return _Member.build(source, scale, spec, precision)
+
+        self._members = [member(seed + place) for place in range(self._variant.seeds)]
         if self._variant.compiled:
             if device == "cuda":  # elsewhere torch.compile is off (replication/compat)
                 torch._dynamo.config.recompile_limit = 64  # layers share their code, and there are more than 8
-            for mixer in self._mixers.layers():
+            for mixer in self._members[0].mixers.layers():
                 mixer.compile()
-        self._model = _Autocast(model, device) if precision == "bfloat16" else model  # type: ignore[arg-type]
-        self._step: Step | None = None
+        self._group: SeedGroup | None = None
         self._index = 0
 
     def check(self) -> dict[str, Any]:
         """Loss, and the norm of each parameter's gradient in the order of their names, of one batch."""
-        self._model.train()
-        state = self._mixers.state()
-        self._mixers.begin(self._spec.seed, "check")
-        scale = self._spec.scale
+        first = self._members[0]
+        first.model.train()
+        state = first.mixers.state()
+        first.mixers.begin(first.spec.seed, "check")
+        scale = first.spec.scale
         length = scale.sequence_length
         batch = torch.from_numpy(self._tokens[: scale.batch_size * (length + 1)].astype(np.int64))
         batch = batch.view(-1, length + 1).to(self._device)
         with self._order():
-            logits, auxiliary = self._model(batch[:, :-1])
+            logits, auxiliary = first.model(batch[:, :-1])
             loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()) + auxiliary
             loss.backward()
-        named = sorted(self._model.named_parameters())
+        named = sorted(first.model.named_parameters())
         norms = [0.0 if each.grad is None else float(each.grad.float().norm()) for _, each in named]
-        self._model.zero_grad(set_to_none=True)
-        self._mixers.restore(state)
+        first.model.zero_grad(set_to_none=True)
+        first.mixers.restore(state)
         return {"loss": loss.item(), "gradients": norms}
 
     def step(self) -> float:
-        """Seconds of one whole training step: batch, forward, backward, clipping, update, loss read back."""
-        if self._step is None:
-            optimiser = make_optimiser(self._model, self._spec)
+        """Seconds that one whole training step takes each seed: batch, passes, clipping, update, loss read back."""
+        if self._group is None:
             make = make_step if self._variant.graph else EagerStep
-            self._step = make(self._model, self._mixers, optimiser, self._spec)
+            self._group = SeedGroup(
+                [make(one.model, one.mixers, make_optimiser(one.model, one.spec), one.spec) for one in self._members]
+            )
         began = time.perf_counter()
         with self._order():
-            self._step.run(self._tokens, self._index)
+            self._group.run(self._tokens, self._index)
         if self._device == "cuda":
             torch.cuda.synchronize()
         self._index += 1
-        return time.perf_counter() - began
+        return (time.perf_counter() - began) / len(self._members)
 
     @property
     def parameters(self) -> int:
-        """Numbers that training may change."""
-        return sum(parameter.numel() for parameter in self._model.parameters())
+        """Numbers that training may change, of one seed."""
+        return sum(parameter.numel() for parameter in self._members[0].model.parameters())
 
     @property
     def notes(self) -> str:
         """What the step runner had to say, and which fla serves."""
-        told = () if self._step is None else self._step.notes
+        told = () if self._group is None else self._group.notes
         return "; ".join([f"fla: {self._served}", *told])
 
     @contextlib.contextmanager

@@ -239,3 +239,14 @@ def test_forms_of_another_batch_or_number_format_are_not_compared(cfg):
     assert len(ratios(frame_of([slow | {"batch": 2}, fast | {"batch": 2}]), target, BASELINES)) == 1
     assert ratios(frame_of([slow | {"batch": 2}, fast | {"batch": 1}]), target, BASELINES).empty
     assert ratios(frame_of([slow, fast | {"dtype": "float32"}]), target, BASELINES).empty
+
+
+def test_the_page_says_how_many_seeds_at_once_still_pay():
+    times = {"ours": 8e-3, "ours_x2": 4e-3, "ours_x4": 2.5e-3, "ours_x8": 2.45e-3}
+    rows = [row("step", "delta_net", form, each, size="proxy") for form, each in times.items()]
+    (said,) = page.together(frame_of(rows))
+    assert said.startswith("delta_net at proxy on machine: 4 seeds at once, 3.20 times as fast as one alone")
+    alone = [row("step", "delta_net", form, each, size="proxy") for form, each in (("ours", 1e-3), ("ours_x2", 1e-3))]
+    assert "1 seed at once, more at once gain nothing" in page.together(frame_of(alone))[0]
+    assert page.together(frame_of(rows[:1])) == []
+    assert page.together(frame_of(rows[1:])) == []

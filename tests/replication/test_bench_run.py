@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from kernels.bench_cases import cases
 from replication.bench import run as bench_run
@@ -111,3 +112,13 @@ def test_stand_ins_for_fla_on_a_gpu_are_not_called_as_published_nor_fla():
     assert lacking(True) == {"published", "compiled", "fla"}
     assert lacking(False) == {"fla"}
     assert lacking(True, served="fla 0.6.0") == lacking(True, device="cpu") == set()
+
+
+def test_seeds_at_once_are_trained_as_they_are_alone():
+    group, alone = training("ours_x2"), training("ours", seed=2)
+    alone._tokens = group._tokens
+    for _ in range(2):
+        assert group.step() > 0
+        alone.step()
+    pairs = zip(group._members[1].model.parameters(), alone._members[0].model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
