@@ -225,6 +225,9 @@ class _Mark(ast.NodeTransformer):
             block = getattr(node, field, None)
             if isinstance(block, list):
                 setattr(node, field, self._marked_block(block))
+        if isinstance(node, ast.FunctionDef):  # what stands around its body runs when it is made
+            node.body = [self.visit(statement) for statement in node.body]
+            return node
         return self.generic_visit(node)
 
     def _marked_block(self, block: list[ast.stmt]) -> list[ast.stmt]:

@@ -123,3 +123,12 @@ def test_a_value_of_a_marked_call_is_its_value_and_its_blocks_add_up(clock: Cloc
     loss.backward()
     assert len(clock.blocks) == 4
     assert clock.seconds("head_gate") == 10
+
+
+def test_what_runs_when_a_function_is_made_is_not_marked() -> None:
+    text = marked(PROGRAM.replace("@torch.compile", "@torch.compile()"), ["delta_rule"])
+    solve = next(
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef) and node.name == "solve"
+    )
+    assert [ast.unparse(each) for each in solve.decorator_list] == ["torch.compile()"]
+    assert isinstance(solve.body[0], ast.With)
