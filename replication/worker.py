@@ -9,12 +9,8 @@ gives (replication/lift_time.py). An exception that nothing catches is answered 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import importlib
-import io
 import os
-import pkgutil
 import signal
 import socket
 import sys
@@ -23,14 +19,13 @@ import traceback
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
-import kernels
 from replication import compat, mixers, trainer
 from replication.containment import Access, ContainmentSettings, confine
 from replication.lift import lift
 from replication.lift_time import time_lifting
-from replication.program import ALLOWED_IMPORTS, SOURCE_NAME, CandidateError
+from replication.preload import preload
+from replication.program import SOURCE_NAME, CandidateError
 from replication.record import RunSpec
 from replication.remote import MixerFailed, MixerGone
 from replication.settings import typed
@@ -39,28 +34,15 @@ from replication.train import CheckpointError, Diverged
 from replication.wire import CONTROL, REQUEST, receive, send
 
 _PR_SET_PDEATHSIG = 1
-# Modules that candidates may import and that nothing else has loaded.
-OFFERED = (
-    *(f"torch.{name}" for name in ("distributions", "fft", "func", "linalg", "nn.attention", "special", "sparse")),
-    *("torch.nn.attention.flex_attention", "torch.nn.utils.parametrizations", "torch.nn.utils.parametrize"),
-    *("torch.nn.utils.weight_norm", "torch.nn.utils.rnn", "torch.utils.checkpoint", "torch.utils._pytree"),
-    *("functorch", "einops", "einops.layers.torch", "typing_extensions", "replication.leaks.clean"),
-    "replication.lift.adapters",  # for programs that were lifted
-    "encodings.unicode_escape",  # for ast.unparse
-    *("numpy.fft", "numpy.linalg", "numpy.polynomial", "numpy.random", "numpy.ma"),
-    *(name for name in sorted(ALLOWED_IMPORTS) if name in sys.stdlib_module_names),
-)
 
 
 def serve(control: socket.socket) -> None:
     """Fork a child for each job that arrives on `control`, and reap it when asked to."""
     _die_with_parent()
-    _load_what_candidates_import()
     torch.set_num_threads(1)  # no thread pool may exist when a child is forked
-    torch.use_deterministic_algorithms(True, warn_only=True)  # imports the compiler: here, or a second in every job
+    preload()
+    torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    _choose_kernels()
-    _load_what_training_imports()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 2)
         if not message:
@@ -77,35 +59,6 @@ def serve(control: socket.socket) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         control.sendall(CONTROL.pack(pid, 0, 0, 0.0))
-
-
-def _load_what_candidates_import() -> None:
-    """Once for all, and before the children that run them may open no file."""
-    for operator in pkgutil.iter_modules(kernels.__path__):
-        importlib.import_module(f"kernels.{operator.name}")
-    for name in OFFERED:
-        with contextlib.suppress(ImportError):  # not in every version, or not installed
-            importlib.import_module(name)
-
-
-def _choose_kernels() -> None:
-    """PyTorch chooses some of its kernels at their first use, by files that describe the processor."""
-    x = torch.linspace(-1, 1, 64 * 64).view(64, 64).requires_grad_()
-    y = F.layer_norm(F.linear(x, x).tanh().exp().cumsum(0) @ x, (64,))
-    y.softmax(-1).sum().backward()
-
-
-def _load_what_training_imports() -> None:
-    """A program's process that trains may open no file, and PyTorch imports these parts at their first use."""
-    model = torch.nn.Linear(1, 1)
-    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-    model(torch.ones(1, 1)).sum().backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    buffer = io.BytesIO()
-    torch.save(optimiser.state_dict(), buffer)
-    buffer.seek(0)
-    torch.load(buffer, weights_only=True)
 
 
 def _play(job: socket.socket, memory: int) -> None:

@@ -16,6 +16,7 @@ from kernels.bench import Clock, Row, Timing, ceilings, measure
 from kernels.bench_cases import cases
 from replication import compat
 from replication.containment import Access, ContainmentSettings, confine, describe, readable_libraries
+from replication.preload import preload
 from replication.record import Optimiser, Scale
 from replication.settings import typed
 
@@ -110,6 +111,7 @@ class Child:
                 torch.cuda.empty_cache()
 
     def _confine(self) -> str:
+        preload()
         settings = typed(ContainmentSettings, self.job["containment"], "containment")
         access = Access(read=readable_libraries(), write=(str(Path.cwd()),), device="cpu")
         return describe({str(layer): how for layer, how in confine(access, settings, 16 * 2**30).items()})
